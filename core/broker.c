@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker.c: the verbs about who is there and what they want; publishing is in broker_publish.c.
+ *
+ *     attach     find or make the session · take it over · resume ─► on_attached
+ *     subscribe  own queue · binding · retained replay ─► receipt
+ *     consume    a queue of one's own, or a share of a named one
+ *     settle     what the peer answered to a delivery
+ *
+ * Invariants
+ *   1. A verb changes everything it says or nothing, and answers its receipt exactly once.
+ *   2. What survives a restart is appended to the store before its receipt is owed, so the answer waits for the disk.
+ * Cost    attach and subscribe: a few table look-ups; settle O(1), cumulative O(deliveries in flight).
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.1.4 (taking over), §3.8.4, §3.10.4, §4.3; STOMP 1.2 §SUBSCRIBE, §ACK, §NACK.
+ */
+#include "core/broker.h"
+
+#include <stdio.h>
+
+#include "core/retained.h"
+#include "core/shard.h"
+
+static lsn_t lsn_or_none(lsn_t lsn)
+{
+    return lsn == LSN_FAILED ? 0 : lsn;
+}
+
+/* ---- who ---------------------------------------------------------------------------------------------------- */
+
+/* take_over: [MQTT-3.1.4-3] the older connection is sent off; its session may be resumed. */
+static void take_over(struct session *s)
+{
+    struct conn *old = s->conn;
+    log_line(old->shard->log, LOG_INFO, "session '" SLICE_FMT "' is taken over by a new connection", SLICE_ARG(session_id(s)));
+    conn_close(old, CLOSE_TAKEN_OVER);
+    session_detach(s, CLOSE_TAKEN_OVER);
+}
+
+static size_t make_id(struct conn *c, char *out, size_t cap)
+{
+    int n = snprintf(out, cap, "auto-%016llx", (unsigned long long)rng_u64(&c->shard->rng));
+    return (size_t)n;
+}
+
+/* find_session: an existing one to resume, or a new one. NULL: out of memory. */
+static struct session *find_session(struct conn *c, const struct attach *a)
+{
+    struct vhost *v = c->shard->vhost;
+    struct session *s = a->id.len ? map_get(&v->sessions, a->id) : NULL;
+    if (s && s->conn)
+        take_over(s);
+    if (s && s->is_dead)
+        s = NULL; /* it ended with its connection */
+    if (s && a->clean_start) {
+        session_discard(s); /* [MQTT-3.1.2-4] */
+        s = NULL;
+    }
+    c->attach_present = s != NULL;
+    if (s)
+        return s;
+    char made[32];
+    struct slice id = a->id;
+    if (id.len == 0 && a->make_id) {
+        id = slice_make(made, make_id(c, made, sizeof made));
+        c->attach_assigned = 1;
+    }
+    return session_new(v, id);
+}
+
+static enum err attach_check(const struct conn *c, const struct attach *a)
+{
+    if (!c->door->allow_anonymous)
+        return ERR_DENIED; /* nobody can prove who they are yet */
+    if (a->will && !broker_may_write(c->shard->vhost->topic_exchange, a->will->topic))
+        return ERR_DENIED;
+    return ERR_OK;
+}
+
+void broker_attach(struct conn *c, const struct attach *a)
+{
+    struct shard *s = c->shard;
+    BUG_ON(c->session || a->quota == 0 || a->ticket_max == 0);
+    enum err e = attach_check(c, a);
+    struct session *me = e == ERR_OK ? find_session(c, a) : NULL;
+    if (!me) {
+        broker_attached(c, e == ERR_OK ? ERR_NOMEM : e);
+        return;
+    }
+    bool was_durable = c->attach_present && session_is_durable(me);
+    uint32_t expiry_was = me->expiry_s;
+    session_attach(me, c);
+    if (a->will) {
+        struct msgview will = *a->will;
+        will.publisher = me->number;
+        e = session_set_will(me, &will, a->will_delay_s);
+    }
+    if (e != ERR_OK) {
+        session_detach(me, CLOSE_NOMEM);
+        broker_attached(c, e);
+        return;
+    }
+    me->expiry_s = a->expiry_s;
+    if (s->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
+        me->expiry_s = (uint32_t)MIN(me->expiry_s, s->limits.session_expiry_s_max);
+    me->quota = a->quota;
+    me->ticket_max = a->ticket_max;
+    c->login_due = 0;
+    lsn_t lsn = 0;
+    if ((session_is_durable(me) || was_durable) && (!was_durable || expiry_was != me->expiry_s))
+        lsn = shard_append(s, &(struct store_rec){.kind = STORE_SESSION,
+                                                  .session = me->number,
+                                                  .name = session_id(me),
+                                                  .expiry_s = me->expiry_s});
+    c->attach_wait = 1;
+    conn_owe(c, RECEIPT_ATTACH, lsn == LSN_FAILED ? ERR_STORE : ERR_OK, lsn_or_none(lsn));
+    c->attach_late = c->attach_wait;
+}
+
+void broker_attached(struct conn *c, enum err result)
+{
+    struct attached a = {.result = result};
+    if (result == ERR_OK) {
+        a.session_present = c->attach_present;
+        a.expiry_s = c->session->expiry_s;
+        if (c->attach_assigned)
+            a.assigned_id = session_id(c->session);
+        c->logged_in = 1;
+    }
+    bool is_late = c->attach_late;
+    c->attach_wait = c->attach_late = 0;
+    c->adapter->on_attached(c, &a);
+    if (result != ERR_OK)
+        return;
+    if (is_late)
+        conn_feed_again(c);
+    shard_mark_dirty(c->shard, c); /* what was in flight is sent again in step 5 */
+    session_wake(c->session);
+}
+
+enum err broker_set_expiry(struct conn *c, uint32_t expiry_s)
+{
+    struct session *me = c->session;
+    if (me->expiry_s == 0 && expiry_s != 0)
+        return ERR_PROTOCOL; /* [MQTT-3.14.2-2] */
+    if (me->expiry_s == expiry_s)
+        return ERR_OK;
+    me->expiry_s = expiry_s;
+    if (c->shard->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
+        me->expiry_s = (uint32_t)MIN(me->expiry_s, c->shard->limits.session_expiry_s_max);
+    (void)shard_append(c->shard, &(struct store_rec){.kind = STORE_SESSION,
+                                                     .session = me->number,
+                                                     .name = session_id(me),
+                                                     .expiry_s = me->expiry_s});
+    return ERR_OK;
+}
+
+void broker_forget_will(struct conn *c)
+{
+    if (c->session)
+        session_drop_will(c->session);
+}
+
+/* ---- subscribe ---------------------------------------------------------------------------------------------- */
+
+static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct queue *q, const struct exchange *x,
+                         const struct filter *f, const struct binding_opts *o)
+{
+    if (!s->store || !q->policy->durable || !q->owner || !session_is_durable(q->owner))
+        return 0;
+    struct buf key;
+    buf_init(&key, shard_mem(s, MEM_STORE));
+    filter_put_mqtt(&key, f);
+    lsn_t lsn = LSN_FAILED;
+    if (!buf_is_bad(&key))
+        lsn = shard_append(s, &(struct store_rec){.kind = kind,
+                                                  .queue = q->number,
+                                                  .session = q->owner->number,
+                                                  .name = exchange_name(x),
+                                                  .key = buf_slice(&key),
+                                                  .qos = o ? o->qos : 0,
+                                                  .sub_id = o ? o->sub_id : 0,
+                                                  .flags = o ? (uint8_t)(o->no_local | o->retain_as_published << 1 |
+                                                                         o->retain_handling << 2)
+                                                             : 0});
+    buf_fini(&key);
+    return lsn;
+}
+
+static enum err replay_for(struct queue *q, const struct exchange *x, const struct filter *f,
+                           const struct binding_opts *o)
+{
+    if (x != q->vhost->topic_exchange)
+        return ERR_OK;
+    uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+    return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
+}
+
+/* bind_own: the session's queue to amq.topic; *out_lsn is the record's. */
+static enum err bind_own(struct conn *c, const struct filter *f, const struct binding_opts *o, lsn_t *out_lsn)
+{
+    struct session *me = c->session;
+    struct shard *s = c->shard;
+    struct exchange *x = me->vhost->topic_exchange;
+    struct binding *b;
+    bool is_new = true;
+    if (f->n > s->limits.topic_levels_max)
+        return ERR_TOO_BIG;
+    enum err e = session_own_queue(me);
+    if (e != ERR_OK)
+        return e;
+    if (me->binding_n >= s->limits.subscriptions_max && !router_find(&me->vhost->router, x, f, me->queue))
+        return ERR_FULL;
+    e = router_bind(&me->vhost->router, x, f, me->queue, o, &b, &is_new);
+    if (e != ERR_OK)
+        return e;
+    me->binding_n += is_new;
+    *out_lsn = log_binding(s, STORE_BIND, me->queue, x, f, o);
+    if (*out_lsn == LSN_FAILED)
+        return ERR_STORE;
+    if (o->retain_handling == 2 || (o->retain_handling == 1 && !is_new))
+        return ERR_OK; /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+    e = replay_for(me->queue, x, f, o);
+    if (e != ERR_OK && is_new) {
+        router_unbind(&me->vhost->router, b);
+        me->binding_n--;
+    }
+    return e;
+}
+
+void broker_subscribe(struct conn *c, const struct filter *f, const struct binding_opts *opts, uint64_t receipt)
+{
+    lsn_t lsn = 0;
+    enum err e = bind_own(c, f, opts, &lsn);
+    conn_owe(c, receipt, e, lsn_or_none(lsn));
+}
+
+void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt)
+{
+    struct session *me = c->session;
+    struct router *r = &me->vhost->router;
+    struct binding *b = me->queue ? router_find(r, me->vhost->topic_exchange, f, me->queue) : NULL;
+    lsn_t lsn = 0;
+    if (b) {
+        router_unbind(r, b);
+        me->binding_n--;
+        lsn = log_binding(c->shard, STORE_UNBIND, me->queue, me->vhost->topic_exchange, f, NULL);
+    }
+    conn_owe(c, receipt, b ? ERR_OK : ERR_NOT_FOUND, lsn_or_none(lsn));
+}
+
+struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,
+                                       const struct binding_opts *opts, const struct consume *how)
+{
+    struct session *me = c->session;
+    struct vhost *v = me->vhost;
+    struct binding *b;
+    struct consumer *k = NULL;
+    bool is_new;
+    enum err e = f->n > c->shard->limits.topic_levels_max ? ERR_TOO_BIG : ERR_OK;
+    x = x ? x : v->topic_exchange;
+    struct queue *q = e == ERR_OK ? queue_new(v, (struct slice){0}, &v->policy_subscription, false, me) : NULL;
+    if (e == ERR_OK)
+        e = q ? router_bind(&v->router, x, f, q, opts, &b, &is_new) : ERR_NOMEM;
+    if (e == ERR_OK && opts->retain_handling != 2)
+        e = replay_for(q, x, f, opts);
+    if (e == ERR_OK) {
+        k = consumer_new(q, me, how->mode, how->prefetch, how->qos, how->up);
+        e = k ? ERR_OK : ERR_NOMEM;
+    }
+    if (e != ERR_OK && q)
+        queue_delete(q);
+    conn_owe(c, how->receipt, e, 0);
+    return k;
+}
+
+struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *out_err)
+{
+    enum { QUEUE_NAME_MAX = 255 };
+    struct vhost *v = c->session->vhost;
+    *out_err = name.len == 0 ? ERR_INVALID : name.len > QUEUE_NAME_MAX ? ERR_TOO_BIG : ERR_OK;
+    if (*out_err != ERR_OK)
+        return NULL;
+    struct queue *q = map_get(&v->queues, name);
+    if (q)
+        return q;
+    q = queue_new(v, name, &v->policy_named, false, NULL);
+    if (!q) {
+        *out_err = ERR_NOMEM;
+        return NULL;
+    }
+    if (shard_append(c->shard, &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .name = name}) == LSN_FAILED) {
+        queue_delete(q);
+        *out_err = ERR_STORE;
+        return NULL;
+    }
+    return q;
+}
+
+struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const struct consume *how)
+{
+    struct consumer *k = consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up);
+    conn_owe(c, how->receipt, k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
+    return k;
+}
+
+void broker_cancel(struct conn *c, struct consumer *k, uint64_t receipt)
+{
+    consumer_cancel(k);
+    conn_owe(c, receipt, ERR_OK, 0);
+}
+
+/* ---- settle ------------------------------------------------------------------------------------------------- */
+
+/* credit_back: a slot came free: whoever waited for it is looked at in step 5. */
+static void credit_back(struct conn *c, struct session *me, struct queue *q, bool was_full)
+{
+    if (me->resend)
+        shard_mark_dirty(c->shard, c);
+    if (was_full)
+        session_wake(me);
+    else if (!q->is_dead)
+        queue_mark(q);
+}
+
+static enum err received(struct conn *c, struct entry *e)
+{
+    if (!e->by_qos || e->sent_qos != 2)
+        return ERR_PROTOCOL;
+    if (e->state == ENTRY_SENT) {
+        if (e->timed)
+            wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
+        msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
+        e->msg = NULL;
+        e->state = ENTRY_RECEIVED;
+    }
+    c->adapter->on_release(c, e->ticket);
+    return ERR_OK;
+}
+
+static enum err settle(struct conn *c, struct entry *e, enum outcome o)
+{
+    struct shard *s = c->shard;
+    struct queue *q = e->queue;
+    if (o == OUTCOME_RECEIVED)
+        return received(c, e);
+    if (o == OUTCOME_ACK && e->by_qos && e->sent_qos == 2)
+        return ERR_PROTOCOL; /* a PUBACK does not answer QoS 2 */
+    if (o == OUTCOME_COMPLETE && e->state != ENTRY_RECEIVED)
+        return ERR_PROTOCOL;
+    if (o == OUTCOME_REQUEUE && !q->is_dead && e->state == ENTRY_SENT) {
+        queue_requeue(e);
+        return ERR_OK;
+    }
+    static const enum stat counted_as[] = {[OUTCOME_ACK] = STAT_SETTLED,
+                                           [OUTCOME_COMPLETE] = STAT_SETTLED,
+                                           [OUTCOME_REQUEUE] = STAT_DROP_CLOSED, /* its queue is gone */
+                                           [OUTCOME_REJECT] = STAT_DROP_REJECTED};
+    stat_add(&s->stats, counted_as[o], 1);
+    entry_settle(e);
+    return ERR_OK;
+}
+
+enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
+{
+    struct session *me = c->session;
+    struct entry *e = tickets_get(me, ticket);
+    if (!e)
+        return ERR_NOT_FOUND;
+    struct queue *q = e->queue;
+    bool was_full = me->sent_n >= me->quota;
+    enum err err = settle(c, e, o);
+    if (err == ERR_OK)
+        credit_back(c, me, q, was_full);
+    return err;
+}
+
+enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
+{
+    struct session *me = c->session;
+    struct entry *last = tickets_get(me, ticket);
+    if (!last)
+        return ERR_NOT_FOUND;
+    struct consumer *k = last->consumer;
+    LIST_EACH(&me->inflight, it)
+    {
+        struct entry *e = LIST_ITEM(it, struct entry, node);
+        bool is_last = e == last;
+        if (is_last || (k && e->consumer == k)) {
+            enum err err = settle(c, e, o);
+            BUG_ON(err != ERR_OK && is_last && e->by_qos == 0);
+        }
+        if (is_last)
+            break;
+    }
+    session_wake(me);
+    if (me->resend)
+        shard_mark_dirty(c->shard, c);
+    return ERR_OK;
+}
+
+void broker_barrier(struct conn *c, uint64_t receipt)
+{
+    conn_owe(c, receipt, ERR_OK, c->shard->lsn_last);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker_publish.c: the middle of a message's journey: from an adapter's view of it to the queues that want it.
+ *
+ *     broker_publish ─► allowed? ─► route (last topic → cache → trie) ─► may everybody take it? ─► log the result
+ *                    ─► remember the QoS 2 id ─► retained set ─► for each target: straight out (QoS 0) or queue_push
+ *                    ─► the receipt: now, or when the disk has the record
+ *
+ * Invariants
+ *   1. Refusal is all or nothing: every check stands before the first change.
+ *   2. The lasting copy (struct msg) is made at most once, when the first that keeps it asks.
+ *   3. What is logged is the result: message, target queues and their binding sets. Nothing durable, nothing logged.
+ * Cost    QoS 0 to one online receiver: a route check and one encode; no allocation.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.3, §4.3 (QoS), §4.6 (order); [MQTT-3.3.1-5] to [MQTT-3.3.1-8] (retain).
+ */
+#include "core/broker.h"
+#include "core/shard.h"
+
+/* One publish on its way. */
+struct journey {
+    struct shard *s;
+    struct vhost *v;
+    struct exchange *x;
+    const struct msgview *view;
+    struct session *publisher; /* NULL: the broker itself, a will */
+    uint16_t rx_id;
+    const struct route *route;
+    const struct msg *msg; /* NULL until somebody keeps it */
+    lsn_t lsn;             /* of its record; 0: not logged */
+};
+
+static bool journey_keep(struct journey *j)
+{
+    if (!j->msg)
+        j->msg = msg_new(&j->s->msgs, j->view);
+    return j->msg != NULL;
+}
+
+/* ---- checks ------------------------------------------------------------------------------------------------- */
+
+bool broker_may_write(const struct exchange *x, struct slice topic)
+{
+    static const struct slice sys = {(const uint8_t *)"$SYS", 4};
+    if (x->kind != EXCHANGE_TOPIC || !slice_starts_with(topic, sys))
+        return true;
+    return topic.len > sys.len && topic.p[sys.len] != '/'; /* "$SYSTEM" is somebody's own */
+}
+
+static enum err check_retain(const struct journey *j)
+{
+    const struct msgview *m = j->view;
+    if (!(m->flags & MSG_RETAIN) || j->x != j->v->topic_exchange)
+        return ERR_OK;
+    if (!j->s->config.retain_available)
+        return ERR_UNSUPPORTED; /* [MQTT-3.2.2-14] */
+    return m->payload.len == 0 || retained_has_room(&j->v->retained, m->topic) ? ERR_OK : ERR_FULL;
+}
+
+static enum err check_targets(const struct journey *j)
+{
+    if (LIKELY(!j->route->has_refuse))
+        return ERR_OK;
+    uint64_t bytes = j->view->topic.len + j->view->attrs.len + j->view->payload.len;
+    for (uint32_t i = 0; i < j->route->target_n; i++)
+        if (queue_would_refuse(j->route->target[i].queue, bytes))
+            return ERR_FULL;
+    return ERR_OK;
+}
+
+/* ---- the record --------------------------------------------------------------------------------------------- */
+
+static bool is_durable_target(const struct msgview *m, const struct target *t)
+{
+    const struct queue *q = t->queue;
+    return q->policy->durable && MIN(m->qos, t->qos) > 0 && (!q->owner || session_is_durable(q->owner));
+}
+
+/* log_result: one record per publish, whatever the fan-out; none when nothing durable is concerned. */
+static enum err log_result(struct journey *j)
+{
+    struct shard *s = j->s;
+    const struct msgview *m = j->view;
+    if (!s->store || !(m->flags & (MSG_DURABLE | MSG_RETAIN)))
+        return ERR_OK;
+    s->store_target_n = 0;
+    for (uint32_t i = 0; (m->flags & MSG_DURABLE) && i < j->route->target_n; i++) {
+        const struct target *t = &j->route->target[i];
+        if (is_durable_target(m, t) && !shard_store_target(s, t->queue->number, t->set))
+            return ERR_NOMEM;
+    }
+    bool id_lasts = j->rx_id && session_is_durable(j->publisher);
+    if (s->store_target_n == 0 && !(m->flags & MSG_RETAIN) && !id_lasts)
+        return ERR_OK;
+    if (s->store_failed)
+        return ERR_STORE;
+    enum err e = s->store->ops->reserve(s->store, sizeof(struct msg) + m->topic.len + m->attrs.len + m->payload.len);
+    if (e != ERR_OK)
+        return e;
+    bool only_id = s->store_target_n == 0 && !(m->flags & MSG_RETAIN);
+    if (!only_id && !journey_keep(j))
+        return ERR_NOMEM;
+    j->lsn = shard_append(s, &(struct store_rec){.kind = STORE_PUBLISH,
+                                                 .msg = only_id ? NULL : j->msg,
+                                                 .target = s->store_target,
+                                                 .target_n = s->store_target_n,
+                                                 .session = id_lasts ? j->publisher->number : 0,
+                                                 .rx_id = id_lasts ? j->rx_id : 0});
+    return j->lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
+}
+
+/* ---- changes ------------------------------------------------------------------------------------------------ */
+
+static enum err keep_retained(struct journey *j)
+{
+    const struct msgview *m = j->view;
+    if (!(m->flags & MSG_RETAIN) || j->x != j->v->topic_exchange)
+        return ERR_OK;
+    if (m->payload.len == 0) {
+        retained_del(&j->v->retained, m->topic); /* [MQTT-3.3.1-6] */
+        return ERR_OK;
+    }
+    if (!journey_keep(j))
+        return ERR_NOMEM;
+    return retained_put(&j->v->retained, j->msg); /* [MQTT-3.3.1-5] */
+}
+
+/* to_target: false when there was no memory for the lasting copy. */
+static bool to_target(struct journey *j, const struct target *t)
+{
+    const struct msgview *m = j->view;
+    struct queue *q = t->queue;
+    uint32_t set = t->set;
+    uint8_t qos = MIN(m->qos, t->qos);
+    if (UNLIKELY(t->has_no_local) && j->publisher && q->owner == j->publisher) {
+        if (!router_merge_for(&j->v->router, j->x, m->topic, q, &set, &qos)) /* [MQTT-3.8.3-3] */
+            return true;
+        qos = MIN(m->qos, qos);
+    }
+    if (queue_is_direct(q, qos)) {
+        queue_deliver_direct(q, m, set, qos);
+        return true;
+    }
+    if (qos == 0 && !q->policy->keep_qos0 && !q->owner->conn) {
+        stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
+        return true;
+    }
+    if (!journey_keep(j))
+        return false;
+    struct push how = {.set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0};
+    queue_push(q, j->msg, &how);
+    return true;
+}
+
+static enum err travel(struct journey *j)
+{
+    enum err e = check_retain(j);
+    if (e == ERR_OK)
+        e = check_targets(j);
+    if (e == ERR_OK)
+        e = log_result(j);
+    if (e == ERR_OK && j->rx_id)
+        e = rx_add(j->publisher, j->rx_id, (uint32_t)j->s->limits.receive_max);
+    if (e == ERR_OK)
+        e = keep_retained(j);
+    if (e != ERR_OK)
+        return e;
+    uint32_t n = j->route->target_n;
+    for (uint32_t i = 0; i < n; i++)
+        if (!to_target(j, &j->route->target[i]))
+            e = ERR_NOMEM; /* no copy could be made, so nothing was queued anywhere */
+    struct stats *stats = &j->s->stats;
+    stat_add(stats, STAT_PUBLISHED, 1);
+    stat_add(stats, STAT_ROUTED, n);
+    if (n == 0) {
+        stat_add(stats, STAT_NO_MATCH, 1);
+        return ERR_NO_MATCH;
+    }
+    return e;
+}
+
+static void journey_end(struct journey *j, enum err e)
+{
+    if (j->msg)
+        msg_drop(j->msg);
+    if (UNLIKELY(e != ERR_OK && e != ERR_NO_MATCH)) {
+        stat_add(&j->s->stats, STAT_REFUSED, 1);
+        if (j->rx_id)
+            (void)rx_del(j->publisher, j->rx_id);
+    }
+}
+
+/* ---- verbs -------------------------------------------------------------------------------------------------- */
+
+/* find_route: the connection's last route if the topic is the same, else by the router. */
+static enum err find_route(struct conn *c, struct journey *j)
+{
+    struct slice topic = j->view->topic;
+    struct router *r = &j->v->router;
+    if (LIKELY(route_is_same(r, c->route, c->route_serial, j->x, topic))) {
+        j->route = c->route;
+        return ERR_OK;
+    }
+    if (!broker_may_write(j->x, topic))
+        return ERR_DENIED;
+    if (j->x->kind == EXCHANGE_TOPIC && topic_levels(topic) > j->s->limits.topic_levels_max)
+        return ERR_TOO_BIG;
+    j->route = router_route(r, j->x, topic);
+    c->route = j->route;
+    c->route_serial = j->route ? j->route->serial : 0;
+    return j->route ? ERR_OK : ERR_NOMEM;
+}
+
+void broker_publish(struct conn *c, const struct publish *p)
+{
+    struct shard *s = c->shard;
+    struct session *me = c->session;
+    BUG_ON(!me);
+    if (p->rx_id && rx_has(me, p->rx_id)) { /* [MQTT-4.3.3-10] a repetition */
+        conn_owe(c, p->receipt, ERR_OK, 0);
+        return;
+    }
+    struct msgview view = p->msg;
+    view.publisher = me->number;
+    struct journey j = {.s = s,
+                        .v = me->vhost,
+                        .x = p->exchange ? p->exchange : me->vhost->topic_exchange,
+                        .view = &view,
+                        .publisher = me,
+                        .rx_id = p->rx_id};
+    enum err e = find_route(c, &j);
+    if (e == ERR_OK)
+        e = travel(&j);
+    journey_end(&j, e);
+    conn_owe(c, p->receipt, e, j.lsn == LSN_FAILED ? 0 : j.lsn);
+    if (shard_should_flush(s))
+        shard_flush_some(s);
+}
+
+enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m)
+{
+    struct journey j = {.s = v->shard, .v = v, .x = x ? x : v->topic_exchange, .view = m};
+    j.route = router_route(&v->router, j.x, m->topic);
+    enum err e = j.route ? travel(&j) : ERR_NOMEM;
+    journey_end(&j, e);
+    return e;
+}
+
+/* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
+
+bool broker_rx_is_open(const struct conn *c, uint16_t id)
+{
+    return rx_has(c->session, id);
+}
+
+uint32_t broker_rx_n(const struct conn *c)
+{
+    return c->session->rx.n;
+}
+
+void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt)
+{
+    struct session *me = c->session;
+    lsn_t lsn = 0;
+    bool found = rx_del(me, id);
+    if (found && session_is_durable(me))
+        lsn = shard_append(c->shard, &(struct store_rec){.kind = STORE_RX_RELEASE, .session = me->number, .rx_id = id});
+    conn_owe(c, receipt, found ? ERR_OK : ERR_NOT_FOUND, lsn == LSN_FAILED ? 0 : lsn);
+}

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn.c: one connection: bytes in, bytes out, and its end.
+ *
+ *     transport ─► conn_on_io (only notes) ─► ready list ─► conn_read ─► [find the adapter] ─► adapter->on_bytes
+ *     verbs and deliveries ─► conn_out ─► dirty list ─► conn_flush ─► transport->sendv
+ *     conn_close (only marks) ─► conn_end: on_close, detach, flush, shut, linger ─► conn_die ─► graveyard ─► conn_free
+ *
+ * Reading: into a shared chunk, behind a small partial packet if there is one; a large partial packet has a chunk of its
+ * own that grows with what has really arrived. Nobody keeps a view of a chunk without a reference on it.
+ *
+ * Invariants
+ *   1. Nothing is sent outside conn_flush, and nothing is freed outside conn_free.
+ *   2. An idle connection owns no buffer: out is NULL when nothing is to be said, rx when no packet is partial.
+ *   3. WRITE is armed only after the transport took less than all.
+ *   4. Receipts leave in the order of their verbs: a later one waits behind an earlier one even if it is durable.
+ * Cost    about 250 bytes idle. One recv per 64 KiB, one sendv per turn (and per 64 segments).
+ * Thread  own shard only.
+ */
+#include "core/conn.h"
+
+#include "core/broker.h"
+#include "core/shard.h"
+
+enum { IOV_N = 64, LINE_ENDS_MAX = 64, PARTIAL_SMALL = 4096 };
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d)
+{
+    struct conn *c = NULL;
+    if (!s->is_stopping && s->stats.v[STAT_CONNS] < s->limits.connections_max)
+        c = mem_zalloc(shard_mem(s, MEM_CONN), sizeof *c);
+    if (!c) {
+        t->ops->destroy(t);
+        return NULL;
+    }
+    c->shard = s;
+    c->transport = t;
+    c->door = d;
+    c->number = s->number_next++;
+    c->rx_at = c->tx_at = s->now;
+    c->login_due = loop_now(s->loop) + s->limits.login_ms;
+    c->interest = LOOP_READ;
+    list_push(&s->conns, &c->all);
+    t->up = c;
+    t->on_ready = conn_on_io;
+    shard_arm(s, &c->timer, TIMER_CONN, c->login_due);
+    stat_add(&s->stats, STAT_CONNS, 1);
+    stat_add(&s->stats, STAT_CONNS_TOTAL, 1);
+    t->ops->want(t, LOOP_READ);
+    return c;
+}
+
+void conn_die(struct conn *c)
+{
+    struct shard *s = c->shard;
+    if (c->state_now == CONN_DEAD)
+        return;
+    BUG_ON(c->session != NULL);
+    c->state_now = CONN_DEAD;
+    wheel_disarm(&s->wheel, &c->timer);
+    c->transport->ops->want(c->transport, 0);
+    list_del(&c->all);
+    list_push(&s->dead_conns, &c->all);
+    stat_sub(&s->stats, STAT_CONNS, 1);
+}
+
+static void owed_free(struct conn *c)
+{
+    if (!c->owed)
+        return;
+    struct mem *mem = shard_mem(c->shard, MEM_CONN);
+    list_del(&c->owed->node);
+    mem_free(mem, c->owed->v);
+    mem_free(mem, c->owed);
+    c->owed = NULL;
+}
+
+void conn_free(struct conn *c)
+{
+    struct shard *s = c->shard;
+    list_del(&c->all);
+    if (c->adapter) {
+        c->adapter->destroy(c);
+        mem_free(shard_mem(s, MEM_ADAPTER), c->state);
+    }
+    if (c->out)
+        outv_free(&s->outvs, c->out);
+    if (c->rx)
+        chunk_drop(c->rx);
+    owed_free(c);
+    c->transport->ops->destroy(c->transport);
+    mem_free(shard_mem(s, MEM_CONN), c);
+}
+
+void conn_close(struct conn *c, enum close_reason why)
+{
+    if (c->is_closing)
+        return;
+    c->is_closing = 1;
+    c->reason = (uint8_t)why;
+    c->is_gone |= why == CLOSE_RESET;
+    shard_mark_dirty(c->shard, c);
+}
+
+bool conn_can_say(const struct conn *c)
+{
+    return c->adapter && !c->is_gone && c->reason != CLOSE_EOF && c->state_now == CONN_OPEN;
+}
+
+static void log_end(struct conn *c)
+{
+    char peer[96];
+    struct session *s = c->session;
+    conn_peer(c, peer, sizeof peer);
+    log_line(c->shard->log, LOG_INFO, "%s %s%s" SLICE_FMT "%s closed: %s", peer, c->adapter ? c->adapter->name : "(no protocol)",
+             s && s->id_len ? " '" : "", s ? (int)s->id_len : 0, s ? (const char *)s->id : "", s && s->id_len ? "'" : "",
+             close_text((enum close_reason)c->reason));
+}
+
+/* want: READ is left out while a login waits for the store (what comes meanwhile stays with the peer), and after EOF. */
+static void want(struct conn *c, unsigned interest)
+{
+    if (c->is_eof || c->attach_late)
+        interest &= ~(unsigned)LOOP_READ;
+    if (c->interest == interest)
+        return;
+    c->interest = (uint8_t)interest;
+    c->transport->ops->want(c->transport, interest);
+}
+
+/* try_shut: when the last byte was taken, the peer may know that nothing more comes. */
+static void try_shut(struct conn *c)
+{
+    if (c->out || c->is_shut)
+        return;
+    c->is_shut = 1;
+    c->transport->ops->shut(c->transport);
+}
+
+void conn_end(struct conn *c)
+{
+    struct shard *s = c->shard;
+    if (c->has_ended)
+        return;
+    c->has_ended = 1;
+    if (c->adapter)
+        c->adapter->on_close(c, (enum close_reason)c->reason);
+    log_end(c);
+    s->close_n[c->reason]++;
+    owed_free(c);
+    if (c->session)
+        session_detach(c->session, (enum close_reason)c->reason);
+    c->is_eof = c->reason == CLOSE_EOF;
+    conn_flush(c);
+    c->state_now = CONN_LINGERING;
+    if (c->is_gone || !c->adapter || s->limits.linger_ms == 0 || (c->is_eof && !c->out)) {
+        conn_die(c);
+        return;
+    }
+    if (c->is_eof)
+        want(c, LOOP_WRITE);
+    try_shut(c);
+    mono_ms grace = s->limits.linger_ms;
+    if (s->is_stopping)
+        grace = MIN(grace, s->stop_grace_ms);
+    shard_arm(s, &c->timer, TIMER_CONN, s->now + grace);
+}
+
+/* ---- output ------------------------------------------------------------------------------------------------- */
+
+struct outv *conn_out(struct conn *c)
+{
+    if (UNLIKELY(!c->out)) {
+        c->out = outv_new(&c->shard->outvs);
+        if (!c->out) {
+            conn_close(c, CLOSE_NOMEM);
+            return NULL;
+        }
+    }
+    if (!c->is_dirty)
+        shard_mark_dirty(c->shard, c);
+    return c->out;
+}
+
+bool conn_is_blocked(struct conn *c)
+{
+    if (LIKELY(!c->out || c->out->bytes < c->shard->limits.out_bytes_max))
+        return false;
+    c->is_blocked = 1;
+    return true;
+}
+
+static void peer_is_gone(struct conn *c)
+{
+    c->is_gone = 1;
+    if (c->state_now == CONN_LINGERING)
+        conn_die(c);
+    else
+        conn_close(c, CLOSE_RESET);
+}
+
+/* send_some: one sendv. True when there may be more to send and the transport may take it. */
+static bool send_some(struct conn *c)
+{
+    struct iovec iov[IOV_N];
+    int n = outv_iov(c->out, iov, IOV_N);
+    size_t offered = 0;
+    for (int i = 0; i < n; i++)
+        offered += iov[i].iov_len;
+    ptrdiff_t sent = c->transport->ops->sendv(c->transport, iov, n);
+    if (sent == -(ptrdiff_t)ERR_AGAIN)
+        return false;
+    if (sent < 0) {
+        peer_is_gone(c);
+        return false;
+    }
+    outv_eat(c->out, (size_t)sent);
+    c->tx_at = c->shard->now;
+    stat_add(&c->shard->stats, STAT_BYTES_OUT, (uint64_t)sent);
+    return (size_t)sent == offered && c->out->bytes > 0;
+}
+
+void conn_flush(struct conn *c)
+{
+    struct shard *s = c->shard;
+    if (!c->out || c->is_gone || c->state_now == CONN_DEAD)
+        return;
+    if (c->out->bad) {
+        conn_close(c, CLOSE_NOMEM);
+        c->is_gone = 1; /* half a packet is worse than none */
+        return;
+    }
+    while (c->out->bytes > 0 && send_some(c))
+        ;
+    if (c->is_gone)
+        return;
+    size_t left = c->out->bytes;
+    if (left == 0) {
+        outv_free(&s->outvs, c->out);
+        c->out = NULL;
+        if (c->state_now == CONN_LINGERING && c->is_eof) {
+            conn_die(c);
+            return;
+        }
+        want(c, LOOP_READ);
+        if (c->state_now == CONN_LINGERING)
+            try_shut(c);
+    } else {
+        outv_own(c->out, chunk_die);
+        want(c, LOOP_READ | LOOP_WRITE);
+        if (c->out && c->out->buf_len - c->out->buf_eaten > s->limits.out_close_bytes_max && c->state_now == CONN_OPEN)
+            conn_close(c, CLOSE_SLOW);
+    }
+    if (c->is_blocked && left < s->limits.out_bytes_max / 2) {
+        c->is_blocked = 0;
+        if (c->session)
+            session_wake(c->session);
+    }
+}
+
+/* ---- input -------------------------------------------------------------------------------------------------- */
+
+void conn_on_io(struct transport *t, unsigned events)
+{
+    struct conn *c = t->up;
+    c->ready_events |= (uint8_t)events;
+    shard_mark_ready(c->shard, c);
+}
+
+/* keep_rest: what on_bytes did not eat waits in a chunk of its own, with room for what is known to come, but never more
+ * than a few times what is there. */
+static bool keep_rest(struct conn *c, const uint8_t *p, size_t n)
+{
+    size_t cap = MAX(c->rx_need, n * 2);
+    cap = MIN(cap, MAX((size_t)CHUNK_BYTES, n * 4));
+    cap = MAX(cap, (size_t)256);
+    struct chunk *k = chunk_new(&c->shard->chunks, cap);
+    if (!k)
+        return false;
+    memcpy(k->p, p, n);
+    if (c->rx)
+        chunk_drop(c->rx);
+    c->rx = k;
+    c->rx_len = n;
+    return true;
+}
+
+/* claim: which protocol is this? Returns the bytes eaten (leading line ends). */
+static size_t claim(struct conn *c, const uint8_t *in, size_t len)
+{
+    size_t skip = 0;
+    while (skip < len && skip < LINE_ENDS_MAX && (in[skip] == '\n' || in[skip] == '\r'))
+        skip++;
+    if (skip == len && skip < LINE_ENDS_MAX)
+        return 0;
+    bool more = false;
+    for (const struct adapter_ops *const *a = c->door->adapter; skip < len && *a; a++) {
+        enum claim answer = (*a)->claims(in + skip, MIN(len - skip, (size_t)CLAIM_BYTES_MAX));
+        if (answer == CLAIM_MORE && len - skip < CLAIM_BYTES_MAX)
+            more = true;
+        if (answer != CLAIM_YES)
+            continue;
+        c->state = mem_zalloc(shard_mem(c->shard, MEM_ADAPTER), MAX((*a)->conn_bytes, (size_t)1));
+        if (!c->state) {
+            conn_close(c, CLOSE_NOMEM);
+            return len;
+        }
+        c->adapter = *a;
+        if (c->adapter->open(c) != ERR_OK)
+            conn_close(c, CLOSE_NOMEM);
+        else
+            conn_wants_tick(c, c->adapter->on_tick(c, c->shard->now));
+        return skip;
+    }
+    if (more)
+        return 0;
+    conn_close(c, CLOSE_UNKNOWN_PROTOCOL);
+    return len;
+}
+
+/* feed: len bytes lie at the start of k, which is the connection's own chunk (c->rx) or a shared one that is ours to drop. */
+static void feed(struct conn *c, struct chunk *k, size_t len)
+{
+    size_t eaten = 0;
+    bool own = k == c->rx;
+    c->rx_need = 0;
+    if (!c->adapter)
+        eaten = claim(c, k->p, len);
+    if (c->adapter && !c->is_closing && !c->attach_late && eaten < len) {
+        c->reading = k;
+        eaten += c->adapter->on_bytes(c, k->p + eaten, len - eaten);
+        c->reading = NULL;
+        BUG_ON(eaten > len);
+    }
+    size_t rest = len - eaten;
+    if (c->is_closing || rest == 0) {
+        if (own)
+            c->rx = NULL;
+        chunk_drop(k);
+        return;
+    }
+    if (c->login_due && MAX(rest, c->rx_need) > c->shard->limits.login_bytes_max)
+        conn_close(c, CLOSE_TOO_BIG);
+    else if (own && eaten == 0 && len < k->cap)
+        c->rx_len = len; /* still growing into its own chunk */
+    else if (!keep_rest(c, k->p + eaten, rest))
+        conn_close(c, CLOSE_NOMEM);
+    if (!own)
+        chunk_drop(k);
+}
+
+/* take_chunk: where to read: behind a large partial packet in its own chunk, else into a shared one. */
+static struct chunk *take_chunk(struct conn *c, size_t *out_have)
+{
+    *out_have = c->rx ? c->rx_len : 0;
+    if (c->rx && (c->rx_len > PARTIAL_SMALL || c->rx_need > CHUNK_BYTES / 2))
+        return c->rx;
+    struct chunk *k = chunk_new(&c->shard->chunks, 0);
+    if (!k || !c->rx)
+        return k;
+    memcpy(k->p, c->rx->p, c->rx_len);
+    chunk_drop(c->rx);
+    c->rx = NULL;
+    return k;
+}
+
+/* discard: while lingering, what still comes is thrown away, so that the peer is not reset before it read our last words. */
+static bool discard(struct conn *c)
+{
+    uint8_t sink[4096];
+    for (unsigned i = 0; i < 16; i++) {
+        ptrdiff_t n = c->transport->ops->recv(c->transport, sink, sizeof sink);
+        if (n == -(ptrdiff_t)ERR_AGAIN)
+            return false;
+        if (n == -(ptrdiff_t)ERR_EOF && c->out) {
+            c->is_eof = 1; /* it listens still: the rest goes out first */
+            want(c, LOOP_WRITE);
+            return false;
+        }
+        if (n < 0) {
+            conn_die(c);
+            return false;
+        }
+    }
+    return true;
+}
+
+void conn_feed_again(struct conn *c)
+{
+    c->feed_again = 1;
+    c->ready_events |= LOOP_READ;
+    want(c, c->interest | LOOP_READ);
+    shard_mark_ready(c->shard, c);
+}
+
+bool conn_read(struct conn *c)
+{
+    struct shard *s = c->shard;
+    if (c->state_now == CONN_LINGERING)
+        return discard(c);
+    if (c->attach_late) {
+        want(c, c->interest);
+        return false;
+    }
+    if (c->feed_again) {
+        c->feed_again = 0;
+        if (c->rx)
+            feed(c, c->rx, c->rx_len);
+    }
+    for (size_t budget = s->limits.read_bytes_turn; !c->is_closing;) {
+        size_t have;
+        struct chunk *k = take_chunk(c, &have);
+        if (!k) {
+            conn_close(c, CLOSE_NOMEM);
+            return false;
+        }
+        ptrdiff_t n = c->transport->ops->recv(c->transport, k->p + have, k->cap - have);
+        if (n <= 0) {
+            if (n != -(ptrdiff_t)ERR_AGAIN)
+                conn_close(c, n == -(ptrdiff_t)ERR_EOF ? CLOSE_EOF : CLOSE_RESET);
+            if (k != c->rx) {
+                bool kept = have == 0 || keep_rest(c, k->p, have);
+                if (!kept)
+                    conn_close(c, CLOSE_NOMEM);
+                chunk_drop(k);
+            }
+            return false;
+        }
+        c->rx_at = s->now;
+        stat_add(&s->stats, STAT_BYTES_IN, (uint64_t)n);
+        bool full = (size_t)n == k->cap - have;
+        feed(c, k, have + (size_t)n);
+        if (!full && !c->transport->ops->pending(c->transport))
+            return false; /* level-triggered: whatever is there later is reported again */
+        if (budget <= (size_t)n)
+            return !c->is_closing;
+        budget -= (size_t)n;
+    }
+    return false;
+}
+
+/* ---- receipts ----------------------------------------------------------------------------------------------- */
+
+static void pay(struct conn *c, uint64_t receipt, enum err result)
+{
+    if (c->is_closing)
+        return;
+    if (receipt == RECEIPT_ATTACH)
+        broker_attached(c, result);
+    else
+        c->adapter->on_settled(c, receipt, result);
+}
+
+static bool owed_push(struct conn *c, const struct owed *o)
+{
+    struct mem *mem = shard_mem(c->shard, MEM_CONN);
+    struct owed_ring *r = c->owed;
+    if (!r) {
+        r = mem_zalloc(mem, sizeof *r);
+        if (!r)
+            return false;
+        r->conn = c;
+        list_push(&c->shard->owing, &r->node);
+        c->owed = r;
+    }
+    if (r->n == r->cap) {
+        uint32_t cap = r->cap ? r->cap * 2 : 16;
+        struct owed *v = mem_alloc(mem, cap * sizeof *v);
+        if (!v)
+            return false;
+        for (uint32_t i = 0; i < r->n; i++)
+            v[i] = r->v[(r->first + i) & (r->cap - 1)];
+        mem_free(mem, r->v);
+        r->v = v;
+        r->first = 0;
+        r->cap = cap;
+    }
+    r->v[(r->first + r->n++) & (r->cap - 1)] = *o;
+    return true;
+}
+
+void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
+{
+    if (receipt == RECEIPT_NONE)
+        return;
+    bool waits = c->owed && c->owed->n > 0;
+    if (!waits && lsn <= c->shard->lsn_durable) {
+        pay(c, receipt, result);
+        return;
+    }
+    if (waits) {
+        const struct owed_ring *r = c->owed;
+        lsn = MAX(lsn, r->v[(r->first + r->n - 1) & (r->cap - 1)].lsn);
+    }
+    if (!owed_push(c, &(struct owed){.lsn = lsn, .receipt = receipt, .result = result}))
+        conn_close(c, CLOSE_NOMEM);
+}
+
+void conn_pay(struct conn *c, lsn_t durable)
+{
+    struct owed_ring *r = c->owed;
+    while (r && r->n > 0 && r->v[r->first].lsn <= durable) {
+        struct owed o = r->v[r->first];
+        r->first = (r->first + 1) & (r->cap - 1);
+        r->n--;
+        pay(c, o.receipt, o.result);
+    }
+    if (r && r->n == 0)
+        owed_free(c);
+}
+
+/* ---- time, and small things for adapters -------------------------------------------------------------------- */
+
+void conn_wants_tick(struct conn *c, mono_ms due)
+{
+    if (c->login_due)
+        due = MIN(due, c->login_due);
+    if (c->has_ended || (wheel_is_armed(&c->timer) && c->timer.due <= due))
+        return;
+    shard_arm(c->shard, &c->timer, TIMER_CONN, due);
+}
+
+void conn_tick(struct conn *c, mono_ms now)
+{
+    if (c->state_now == CONN_LINGERING) {
+        conn_die(c);
+        return;
+    }
+    if (c->is_closing)
+        return;
+    if (c->login_due && now >= c->login_due) {
+        conn_close(c, CLOSE_LOGIN_TIMEOUT);
+        return;
+    }
+    conn_wants_tick(c, c->adapter ? c->adapter->on_tick(c, now) : MONO_NEVER);
+}
+
+mono_ms conn_now(const struct conn *c)
+{
+    return c->shard->now;
+}
+
+struct mem *conn_mem(struct conn *c)
+{
+    return shard_mem(c->shard, MEM_ADAPTER);
+}
+
+struct log *conn_log(struct conn *c)
+{
+    return c->shard->log;
+}
+
+const struct limits *conn_limits(struct conn *c)
+{
+    return &c->shard->limits;
+}
+
+void conn_peer(struct conn *c, char *out, size_t cap)
+{
+    c->transport->ops->peer(c->transport, out, cap);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CORE_CONN_H
+#define WEIR_CORE_CONN_H
+
+/*
+ * conn.h: how: one connection: transport below, adapter above, buffers between. Knows who (session) by pointer only.
+ * An idle connection owns no buffer.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/adapter.h"
+#include "core/base/chunk.h"
+#include "core/base/clock.h"
+#include "core/base/list.h"
+#include "core/base/outv.h"
+#include "core/base/wheel.h"
+#include "core/close.h"
+#include "core/transport.h"
+
+struct shard;
+struct session;
+struct route;
+
+/* What a listener allows; shared by its connections, outlives them. owner: app */
+struct door {
+    const struct adapter_ops *const *adapter; /* NULL-terminated: protocols served here */
+    const char *name;      /* "127.0.0.1:1883", for logs */
+    bool allow_anonymous;  /* a login without credentials is accepted */
+};
+
+enum conn_state {
+    CONN_OPEN,      /* reading and writing */
+    CONN_LINGERING, /* last words are being sent, then shut; input is read and thrown away */
+    CONN_DEAD,      /* in the graveyard */
+};
+
+/* A receipt owed, in order. */
+struct owed {
+    lsn_t lsn;
+    uint64_t receipt;
+    enum err result;
+};
+
+struct owed_ring {
+    struct list_node node; /* shard->owing */
+    struct conn *conn;
+    struct owed *v;
+    uint32_t first, n, cap; /* cap: a power of two */
+};
+
+#define RECEIPT_ATTACH (UINT64_MAX - 1) /* core's own: on_attached is owed */
+
+/* owner: shard; freed: graveyard. */
+struct conn {
+    struct shard *shard;
+    struct transport *transport;
+    const struct adapter_ops *adapter; /* NULL until the first bytes were claimed */
+    void *state;                       /* adapter->conn_bytes bytes */
+    const struct door *door;
+    struct session *session;
+    struct outv *out;                  /* NULL: nothing to say */
+    struct chunk *rx;                  /* a partial packet: rx->p[0..rx_len), NULL: none */
+    struct chunk *reading;             /* while on_bytes runs: what the input lies in */
+    struct owed_ring *owed;            /* NULL: no receipt waits */
+    const struct route *route;         /* last topic's route and its serial */
+    struct conn *ready_next, *dirty_next;
+    struct list_node all;              /* shard->conns, or the graveyard */
+    struct wtimer timer;
+    mono_ms rx_at, tx_at;              /* last bytes read and sent */
+    mono_ms login_due;                 /* 0: logged in */
+    uint64_t number;                   /* never reused */
+    size_t rx_len, rx_need;            /* bytes held; bytes the pending packet has, 0: unknown */
+    uint32_t route_serial;
+    uint8_t state_now;                 /* enum conn_state */
+    uint8_t reason;                    /* enum close_reason */
+    uint8_t ready_events;              /* LOOP_READ | LOOP_WRITE seen */
+    uint8_t interest;                  /* asked of the transport */
+    uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */,
+        is_closing : 1, logged_in : 1, is_shut : 1, has_ended : 1, is_eof : 1;
+    uint8_t attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
+        feed_again : 1; /* for the answer of broker_attach */
+};
+
+/* ---- for adapters ------------------------------------------------------------------------------------------- */
+
+static inline void *conn_state(struct conn *c)
+{
+    return c->state;
+}
+
+/* conn_out: where to put bytes for the peer; marks the connection dirty, so it is flushed at the end of the turn. NULL
+ * when out of memory (the connection is then being closed). The pointer is good until the next verb: ask again after it. */
+struct outv *conn_out(struct conn *c) MUST_CHECK;
+
+/* conn_chunk: the reference that input slices of the running on_bytes live in, for msgview.owner; NULL: must be copied. */
+static inline struct ref *conn_chunk(struct conn *c)
+{
+    return c->reading ? &c->reading->ref : NULL;
+}
+
+/* conn_need: the pending packet has `total` bytes in all (from the first byte not eaten): lets the reader allocate once. */
+static inline void conn_need(struct conn *c, size_t total)
+{
+    c->rx_need = total;
+}
+
+/* conn_close: ends the connection at the end of this turn: on_close for last words, flush, shut, linger. The first
+ * reason wins. on_bytes is not called again. */
+void conn_close(struct conn *c, enum close_reason why);
+
+static inline bool conn_is_closing(const struct conn *c)
+{
+    return c->is_closing;
+}
+
+/* conn_can_say: would the peer still read last words? False after EOF/RESET and before an adapter claimed it. */
+bool conn_can_say(const struct conn *c);
+
+/* conn_is_blocked: is so much output waiting that deliveries should stay in their queues? Remembers to wake the session's
+ * queues when it has been sent. */
+bool conn_is_blocked(struct conn *c);
+
+/* conn_wants_tick: on_tick wants to be called at `due` (earlier than it last said). */
+void conn_wants_tick(struct conn *c, mono_ms due);
+
+/* conn_now: this turn's time. */
+mono_ms conn_now(const struct conn *c);
+
+struct mem;
+struct log;
+struct limits;
+struct mem *conn_mem(struct conn *c);         /* account for adapter allocations */
+struct log *conn_log(struct conn *c);
+const struct limits *conn_limits(struct conn *c);
+
+/* conn_peer: for logs; writes at most cap bytes. */
+void conn_peer(struct conn *c, char *out, size_t cap);
+
+/* ---- for core and listeners --------------------------------------------------------------------------------- */
+
+/* conn_new: takes over the transport (also on failure: it is destroyed). The adapter is found by the first bytes. NULL
+ * when out of memory or at max_connections. */
+struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d);
+
+/* conn_on_io: transport->on_ready of every connection: notes it on the shard's ready list. */
+void conn_on_io(struct transport *t, unsigned events);
+
+/* conn_read: step 2: reads within the budget and feeds the adapter (or throws away, while lingering). True when the
+ * budget ended before the input. */
+bool conn_read(struct conn *c);
+
+/* conn_feed_again: the adapter may go on with input it left uneaten: next turn, without waiting for more. */
+void conn_feed_again(struct conn *c);
+
+/* conn_flush: step 5: offers all output to the transport once; arms WRITE for the rest. */
+void conn_flush(struct conn *c);
+
+/* conn_owe: a verb's receipt: answered now if nothing is owed before it and `lsn` is durable, else kept in order. */
+void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn);
+/* conn_pay: answers what became durable. */
+void conn_pay(struct conn *c, lsn_t durable);
+
+/* conn_tick: its timer fired. */
+void conn_tick(struct conn *c, mono_ms now);
+
+/* conn_end: step 5 for a closing connection: last words, detach from the session, then linger or die. */
+void conn_end(struct conn *c);
+/* conn_die: into the graveyard, at once. */
+void conn_die(struct conn *c);
+/* conn_free: the graveyard's half. */
+void conn_free(struct conn *c);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CORE_MSG_H
+#define WEIR_CORE_MSG_H
+
+/*
+ * msg.h: a message, in its two forms.
+ *
+ *   struct msgview  while it is routed: slices into the read chunk (or a msg), on the stack, gone when the verb returns.
+ *   struct msg      what lasts: immutable, reference counted, one allocation, made at most once per publish by
+ *                   the first that keeps it (queue, retained set, log) and shared by all.
+ *
+ * What differs per receiver (packet id, DUP, effective QoS) lives in the queue entry, never here.
+ */
+
+#include <stdint.h>
+
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/mem.h"
+#include "core/base/ref.h"
+#include "core/base/slice.h"
+
+enum {
+    MSG_DURABLE = 1,  /* survives a restart in durable queues; the receipt waits for the disk */
+    MSG_RETAIN = 2,   /* published with the retain flag */
+    MSG_STOMP = 4,    /* born over STOMP */
+    MSG_WILL = 8,     /* a will */
+};
+
+struct msgview {
+    struct slice topic;   /* the key, MQTT spelling for topic exchanges */
+    struct slice payload; /* opaque */
+    struct slice attrs;   /* core/attrs.h */
+    struct ref *owner;    /* what payload points into, so that output may refer to it; NULL: copy */
+    mono_ms expires_at;   /* 0: never */
+    uint64_t publisher;   /* session number of the publisher; 0: none. For no-local */
+    uint8_t qos;          /* delivery QoS offered, 0..2 */
+    uint8_t flags;        /* MSG_... */
+};
+
+struct msg_pool;
+
+struct msg {
+    struct ref ref; /* first: outv refers to it */
+    struct msg_pool *pool;
+    mono_ms expires_at;
+    uint64_t publisher;
+    uint32_t payload_len;
+    uint32_t attrs_len;
+    uint16_t topic_len;
+    uint8_t qos;
+    uint8_t flags;
+    uint8_t size_class; /* of the pool; MSG_CLASSES: straight from the allocator */
+    uint8_t bytes[];    /* topic · attrs · payload */
+};
+
+/* Size classes: 128, 192, 256, 384, 512, 768, 1024, 2048 bytes, header included; larger ones go to the allocator. */
+#define MSG_CLASSES 8u
+
+struct msg_free {
+    struct msg_free *next;
+};
+
+struct msg_pool {
+    struct mem *mem;
+    struct msg_free *free[MSG_CLASSES];
+    uint32_t free_n[MSG_CLASSES];
+    uint64_t living;
+};
+
+#define MSG_FREE_MAX 256u /* blocks kept per class */
+
+void msg_pool_init(struct msg_pool *p, struct mem *mem);
+/* msg_pool_fini: every message must be gone (BUG_ON). */
+void msg_pool_fini(struct msg_pool *p);
+
+/* msg_new: a lasting copy of v with one reference, the caller's. NULL when out of memory.
+ * v->topic.len <= 65535, v->payload.len and v->attrs.len < 4 GiB (BUG_ON). */
+struct msg *msg_new(struct msg_pool *p, const struct msgview *v) MUST_CHECK;
+
+/* msg_view: m as a view; the slices live as long as the caller holds m. */
+static inline void msg_view(const struct msg *m, struct msgview *out)
+{
+    out->topic = slice_make(m->bytes, m->topic_len);
+    out->attrs = slice_make(m->bytes + m->topic_len, m->attrs_len);
+    out->payload = slice_make(m->bytes + m->topic_len + m->attrs_len, m->payload_len);
+    out->owner = (struct ref *)(uintptr_t)&m->ref;
+    out->expires_at = m->expires_at;
+    out->publisher = m->publisher;
+    out->qos = m->qos;
+    out->flags = m->flags;
+}
+
+static inline const struct msg *msg_hold(const struct msg *m)
+{
+    ref_hold((struct ref *)(uintptr_t)&m->ref);
+    return m;
+}
+
+static inline void msg_drop(const struct msg *m)
+{
+    ref_drop((struct ref *)(uintptr_t)&m->ref);
+}
+
+/* msg_bytes: what a message counts for in queue byte limits: topic, attributes and payload. */
+static inline uint64_t msg_bytes(const struct msg *m)
+{
+    return (uint64_t)m->topic_len + m->attrs_len + m->payload_len;
+}
+
+/* msg_die: the `die` of messages, to tell their references apart from read chunks'. */
+void msg_die(struct ref *r);
+
+#endif

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * retained.c: the last retained message of every topic, and how a new subscription gets to see them.
+ *
+ *     trie of literal levels, node.value = const struct msg *
+ *
+ *     a cursor (struct replay) walks it in pre-order, only into subtrees that can match:
+ *
+ *         site ─┬─ 1 ─┬─ temp  ◄─ pinned here: "delivered up to and including this"
+ *               │     └─ hum       next time the walk goes on from this node
+ *               └─ 2 ─ ...
+ *
+ *     replay_feed moves it while the queue is below half its limits, so 100,000 matches pass through a small queue.
+ *
+ * How a node is judged without recursion: the filter is a small automaton; the set of token positions that are alive after
+ * the path from the root to a node says whether the node matches (the end is alive) and whether its children can.
+ * The sets of the path are kept in a stack while the walk runs and computed anew when it is taken up again.
+ *
+ * Invariants
+ *   1. node.value holds one reference on its message; n and bytes count exactly these.
+ *   2. A replay that stands on a node has it pinned; the node may lose its message meanwhile, not its place.
+ *   3. A cursor never moves backwards: every topic that stays retained while it runs is delivered exactly once.
+ * Cost    a node per level (48 bytes) and the message; a step of the walk O(levels of filter); literal prefixes are jumped to.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.3.1.3, §3.8.3.1 (retain handling); [MQTT-4.7.2-1].
+ */
+#include "core/retained.h"
+
+#include "core/queue.h"
+#include "core/shard.h"
+
+enum err retained_init(struct retained *r, struct shard *shard)
+{
+    *r = (struct retained){.shard = shard, .mem = shard_mem(shard, MEM_RETAINED)};
+    trie_init(&r->trie, r->mem, shard->seed ^ 0x7e7a1edu);
+    r->root = trie_root(&r->trie);
+    return r->root ? ERR_OK : ERR_NOMEM;
+}
+
+static void forget(struct retained *r, trie_at at)
+{
+    struct trie_node *n = trie_node(&r->trie, at);
+    const struct msg *m = n->value;
+    n->value = NULL;
+    r->n--;
+    r->bytes -= msg_bytes(m);
+    stat_sub(&r->shard->stats, STAT_RETAINED, 1);
+    msg_drop(m);
+    trie_release(&r->trie, at);
+}
+
+/* step: pre-order successor of `at` below root, without judging; 0 at the end. `down`: may it go to children? */
+static trie_at step(const struct trie *t, trie_at root, trie_at at, bool down)
+{
+    const struct trie_node *n = trie_node(t, at);
+    if (down && n->child_first)
+        return n->child_first;
+    while (at != root) {
+        n = trie_node(t, at);
+        if (n->sib_next)
+            return n->sib_next;
+        at = n->parent;
+    }
+    return 0;
+}
+
+void retained_fini(struct retained *r)
+{
+    trie_at at = r->root;
+    while (at) { /* children first is not needed: messages only, the trie goes in one piece */
+        const struct msg *m = trie_node(&r->trie, at)->value;
+        if (m)
+            msg_drop(m);
+        at = step(&r->trie, r->root, at, true);
+    }
+    stat_sub(&r->shard->stats, STAT_RETAINED, r->n);
+    trie_fini(&r->trie);
+}
+
+enum err retained_put(struct retained *r, const struct msg *m)
+{
+    struct slice topic = slice_make(m->bytes, m->topic_len);
+    trie_at at = trie_find_topic(&r->trie, r->root, topic);
+    if (at && trie_node(&r->trie, at)->value) {
+        const struct msg *old = trie_node(&r->trie, at)->value;
+        r->bytes += msg_bytes(m) - msg_bytes(old);
+        trie_node(&r->trie, at)->value = (void *)(uintptr_t)msg_hold(m);
+        msg_drop(old);
+        return ERR_OK;
+    }
+    if (r->shard->limits.retained_max && r->n >= r->shard->limits.retained_max)
+        return ERR_FULL;
+    at = trie_make_topic(&r->trie, r->root, topic);
+    if (!at)
+        return ERR_NOMEM;
+    trie_node(&r->trie, at)->value = (void *)(uintptr_t)msg_hold(m);
+    r->n++;
+    r->bytes += msg_bytes(m);
+    stat_add(&r->shard->stats, STAT_RETAINED, 1);
+    return ERR_OK;
+}
+
+bool retained_has_room(const struct retained *r, struct slice topic)
+{
+    if (!r->shard->limits.retained_max || r->n < r->shard->limits.retained_max)
+        return true;
+    trie_at at = trie_find_topic(&r->trie, r->root, topic);
+    return at && trie_node(&r->trie, at)->value;
+}
+
+void retained_del(struct retained *r, struct slice topic)
+{
+    trie_at at = trie_find_topic(&r->trie, r->root, topic);
+    if (at && trie_node(&r->trie, at)->value)
+        forget(r, at);
+}
+
+static bool is_expired(const struct retained *r, const struct msg *m)
+{
+    return m->expires_at && m->expires_at <= r->shard->now;
+}
+
+const struct msg *retained_get(struct retained *r, struct slice topic)
+{
+    trie_at at = trie_find_topic(&r->trie, r->root, topic);
+    const struct msg *m = at ? trie_node(&r->trie, at)->value : NULL;
+    if (m && is_expired(r, m)) {
+        forget(r, at);
+        return NULL;
+    }
+    return m;
+}
+
+/* ---- the walk ----------------------------------------------------------------------------------------------- */
+
+/* Token positions alive after some levels: bit i: tokens [0, i) have matched. */
+struct alive {
+    uint64_t w[(TOPIC_LEVELS_MAX + 64) / 64];
+};
+
+static bool alive_has(const struct alive *a, uint32_t i)
+{
+    return a->w[i / 64] >> (i % 64) & 1;
+}
+
+/* alive_add: position i, and those behind MANYs that may match nothing. */
+static void alive_add(struct alive *a, const struct filter *f, uint32_t i)
+{
+    while (true) {
+        a->w[i / 64] |= 1ull << (i % 64);
+        if (i == f->n || f->tok[i].kind != TOKEN_MANY)
+            return;
+        i++;
+    }
+}
+
+static bool alive_none(const struct alive *a)
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < ARRAY_N(a->w); i++)
+        any |= a->w[i];
+    return any == 0;
+}
+
+/* alive_step: the set after one more level. */
+static void alive_step(const struct alive *from, const struct filter *f, struct slice level, bool is_first, struct alive *out)
+{
+    *out = (struct alive){{0}};
+    if (is_first && level.len > 0 && level.p[0] == '$' && f->tok[0].kind != TOKEN_LITERAL)
+        return; /* [MQTT-4.7.2-1] */
+    for (uint32_t i = 0; i < f->n; i++) {
+        if (!alive_has(from, i))
+            continue;
+        const struct token *t = &f->tok[i];
+        if (t->kind == TOKEN_LITERAL && !slice_eq(t->bytes, level))
+            continue;
+        alive_add(out, f, t->kind == TOKEN_MANY ? i : i + 1);
+    }
+}
+
+struct walk {
+    const struct trie *t;
+    const struct filter *f;
+    trie_at root, at;
+    uint32_t depth; /* of `at`; 0 = root */
+    struct alive alive[TOPIC_LEVELS_MAX + 1]; /* per depth, valid up to `depth` */
+};
+
+static void walk_at_root(struct walk *w)
+{
+    w->at = w->root;
+    w->depth = 0;
+    w->alive[0] = (struct alive){{0}};
+    alive_add(&w->alive[0], w->f, 0);
+}
+
+static void walk_enter(struct walk *w, trie_at child)
+{
+    struct slice level = trie_level_bytes(w->t, trie_node(w->t, child)->level);
+    alive_step(&w->alive[w->depth], w->f, level, w->depth == 0, &w->alive[w->depth + 1]);
+    w->depth++;
+    w->at = child;
+}
+
+/* walk_resume: stand on `at` again: the sets of its path are computed anew. */
+static void walk_resume(struct walk *w, trie_at at)
+{
+    trie_at path[TOPIC_LEVELS_MAX];
+    uint32_t n = 0;
+    for (; at != w->root; at = trie_node(w->t, at)->parent)
+        path[n++] = at;
+    walk_at_root(w);
+    while (n > 0)
+        walk_enter(w, path[--n]);
+}
+
+/* only_literal: the one literal token that can match below `at`, or NULL when children must be looked at one by one. */
+static const struct token *only_literal(const struct walk *w)
+{
+    const struct alive *a = &w->alive[w->depth];
+    const struct token *found = NULL;
+    for (uint32_t i = 0; i < w->f->n; i++) {
+        if (!alive_has(a, i))
+            continue;
+        if (found || w->f->tok[i].kind != TOKEN_LITERAL)
+            return NULL;
+        found = &w->f->tok[i];
+    }
+    return found;
+}
+
+static trie_at first_child(const struct walk *w)
+{
+    if (w->depth == TOPIC_LEVELS_MAX || alive_none(&w->alive[w->depth]))
+        return 0;
+    const struct token *t = only_literal(w);
+    if (t)
+        return trie_child(w->t, w->at, trie_level_find(w->t, t->bytes));
+    return trie_node(w->t, w->at)->child_first;
+}
+
+/* walk_next: pre-order over the nodes that can lead to matches. False at the end. */
+static bool walk_next(struct walk *w)
+{
+    trie_at child = first_child(w);
+    if (child) {
+        walk_enter(w, child);
+        return true;
+    }
+    while (w->at != w->root) {
+        trie_at next = trie_node(w->t, w->at)->sib_next;
+        w->at = trie_node(w->t, w->at)->parent;
+        w->depth--;
+        if (next && !only_literal(w)) {
+            walk_enter(w, next);
+            return true;
+        }
+    }
+    return false;
+}
+
+static const struct msg *walk_msg(const struct walk *w)
+{
+    if (!alive_has(&w->alive[w->depth], w->f->n))
+        return NULL;
+    return trie_node(w->t, w->at)->value;
+}
+
+void retained_match(struct retained *r, const struct filter *f, void (*fn)(const struct msg *m, void *ctx), void *ctx)
+{
+    struct walk w = {.t = &r->trie, .f = f, .root = r->root};
+    walk_at_root(&w);
+    while (walk_next(&w)) {
+        const struct msg *m = walk_msg(&w);
+        if (m && !is_expired(r, m))
+            fn(m, ctx);
+    }
+}
+
+/* ---- replay ------------------------------------------------------------------------------------------------- */
+
+static struct mem *replay_mem(const struct queue *q)
+{
+    return shard_mem(q->vhost->shard, MEM_RETAINED);
+}
+
+enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
+{
+    if (r->n == 0)
+        return ERR_OK;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < f->n; i++)
+        bytes += f->tok[i].bytes.len;
+    struct replay *p = mem_zalloc(r->mem, sizeof *p);
+    struct token *tok = mem_alloc(r->mem, f->n * sizeof *tok + bytes + 1);
+    if (!p || !tok) {
+        mem_free(r->mem, p);
+        mem_free(r->mem, tok);
+        return ERR_NOMEM;
+    }
+    uint8_t *copy = (uint8_t *)(tok + f->n);
+    for (uint32_t i = 0; i < f->n; i++) {
+        tok[i] = (struct token){.kind = f->tok[i].kind, .bytes = slice_make(copy, f->tok[i].bytes.len)};
+        if (f->tok[i].bytes.len)
+            memcpy(copy, f->tok[i].bytes.p, f->tok[i].bytes.len);
+        copy += f->tok[i].bytes.len;
+    }
+    p->tok = tok;
+    p->tok_n = (uint16_t)f->n;
+    p->set = set;
+    p->qos = qos;
+    if (set >= SET_PLAIN_N)
+        q->set[set - SET_PLAIN_N].refs++;
+    struct replay **end = &q->replay;
+    while (*end)
+        end = &(*end)->next;
+    *end = p;
+    queue_mark(q);
+    return ERR_OK;
+}
+
+static void replay_close(struct queue *q, struct replay *p)
+{
+    struct retained *r = &q->vhost->retained;
+    if (p->at)
+        trie_unpin(&r->trie, p->at);
+    if (p->set >= SET_PLAIN_N)
+        q->set[p->set - SET_PLAIN_N].refs--;
+    mem_free(replay_mem(q), p->tok);
+    mem_free(replay_mem(q), p);
+}
+
+void replay_close_all(struct queue *q)
+{
+    while (q->replay) {
+        struct replay *p = q->replay;
+        q->replay = p->next;
+        replay_close(q, p);
+    }
+}
+
+static void push_retained(struct queue *q, const struct replay *p, const struct msg *m)
+{
+    struct push how = {.set = p->set, .qos = MIN(m->qos, p->qos), .retained = true};
+    queue_push(q, m, &how);
+}
+
+/* replay_run: moves one cursor; *left counts down. True when it reached the end. */
+static bool replay_run(struct queue *q, struct replay *p, uint32_t *left)
+{
+    enum { STEPS_MAX = 4096 }; /* nodes looked at in one call, matching or not */
+    struct retained *r = &q->vhost->retained;
+    struct filter f = {.tok = p->tok, .n = p->tok_n};
+    struct walk w = {.t = &r->trie, .f = &f, .root = r->root};
+    if (p->at)
+        walk_resume(&w, p->at);
+    else
+        walk_at_root(&w);
+    bool is_done = false;
+    for (uint32_t steps = 0; *left > 0 && steps < STEPS_MAX; steps++) {
+        if (!walk_next(&w)) {
+            is_done = true;
+            break;
+        }
+        const struct msg *m = walk_msg(&w);
+        if (!m || is_expired(r, m))
+            continue;
+        push_retained(q, p, m);
+        --*left;
+        if (queue_is_half(q))
+            *left = 0;
+    }
+    if (!is_done && w.at != p->at) {
+        if (w.at != w.root)
+            trie_pin(&r->trie, w.at);
+        if (p->at)
+            trie_unpin(&r->trie, p->at);
+        p->at = w.at != w.root ? w.at : 0;
+    }
+    return is_done;
+}
+
+uint32_t replay_feed(struct queue *q, uint32_t budget)
+{
+    uint32_t left = queue_is_half(q) ? 0 : budget, asked = left;
+    while (q->replay && left > 0) {
+        struct replay *p = q->replay;
+        if (!replay_run(q, p, &left))
+            break;
+        q->replay = p->next;
+        replay_close(q, p);
+    }
+    return asked - left;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CORE_ROUTER_H
+#define WEIR_CORE_ROUTER_H
+
+/*
+ * router.h: who wants this key? Bindings hang on trie nodes; a match collects and calls nobody. Every exchange is a root:
+ *
+ *     topic   filter tokens below the root        direct  the whole key as one literal level
+ *     fanout  bindings on the root itself
+ *
+ * In front of the trie stands a cache from key to `struct route`, the merged result; it is checked by generation, so
+ * binding and unbinding never walk it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/list.h"
+#include "core/topic.h"
+#include "core/trie.h"
+
+struct queue;
+struct shard;
+struct exchange;
+
+/* One subscription of a queue. owner: the router; in two lists. */
+struct binding {
+    struct list_node in_queue; /* queue->bindings */
+    struct binding *node_prev, *node_next; /* trie node's list; the first is node->value */
+    struct queue *queue;
+    struct exchange *exchange;
+    trie_at node;
+    uint32_t sub_id; /* MQTT 5 Subscription Identifier, 0: none */
+    uint8_t qos;     /* cap 0..2 */
+    uint8_t retain_as_published : 1, no_local : 1;
+    uint8_t retain_handling; /* 0..2, MQTT 5 §3.8.3.1 */
+};
+
+struct binding_opts {
+    uint32_t sub_id;
+    uint8_t qos, retain_handling;
+    bool retain_as_published, no_local;
+};
+
+/* Where one publish goes, per queue: `set` is a binding-set number of that queue (core/queue.h). */
+struct target {
+    struct queue *queue;
+    uint32_t set;
+    uint8_t qos;            /* the set's QoS cap */
+    uint8_t has_no_local;   /* some binding behind it has no_local: look again when the publisher owns the queue */
+};
+
+/* owner: the router, for good: a slot is filled anew, never freed before the router. */
+struct route {
+    struct exchange *exchange;
+    uint64_t gen;      /* valid while equal to router->gen */
+    uint64_t hash;
+    uint32_t serial;   /* changes whenever this route is filled anew */
+    uint32_t target_n, target_cap;
+    struct target *target;
+    uint8_t *topic;    /* topic_len bytes */
+    uint32_t topic_len, topic_cap;
+    bool has_refuse;   /* a target's queue may refuse (reject-publish): check all before the first push */
+};
+
+struct match_set {
+    struct binding **v; /* one per matching binding; bindings of one queue are adjacent */
+    uint32_t n, cap;
+};
+
+struct router {
+    struct shard *shard;
+    struct mem *mem;
+    struct trie trie;
+    uint64_t gen; /* bumped by every bind, unbind and change of a queue that routes hold */
+    struct route **cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
+    uint32_t cache_n, cache_max, cache_fills;
+    uint32_t serial_next;
+    struct route scratch; /* for keys too long to be cached, and when memory is short */
+    struct match_set match;
+    uint32_t walk; /* number of the running match: marks nodes and queues as seen */
+    uint64_t binding_n;
+};
+
+#define ROUTE_TOPIC_MAX 256u /* longer keys are routed without the cache */
+
+/* router_init: allocates nothing; routes are made as topics come, at most `cache_max` of them. */
+void router_init(struct router *r, struct shard *shard, uint32_t cache_max);
+/* router_fini: every binding must be gone. */
+void router_fini(struct router *r);
+
+/* router_bind: binds queue to exchange by filter; a second binding of the same pair replaces the options of the first.
+ * *out_is_new tells which. ERR_NOMEM, ERR_INVALID (filter does not fit the exchange's kind). */
+enum err router_bind(struct router *r, struct exchange *x, const struct filter *f, struct queue *q,
+                     const struct binding_opts *opts, struct binding **out, bool *out_is_new) MUST_CHECK;
+
+/* router_find: the binding of this queue with exactly this filter, or NULL. */
+struct binding *router_find(struct router *r, struct exchange *x, const struct filter *f, const struct queue *q);
+
+/* router_unbind: removes and frees one binding; prunes the trie. */
+void router_unbind(struct router *r, struct binding *b);
+
+/* router_touch: forget all cached routes (a queue's policy or binding sets changed under them). */
+static inline void router_touch(struct router *r)
+{
+    r->gen++;
+}
+
+/* router_match: all bindings of x that match key, each once, grouped by queue, into r->match. Never calls out.
+ * ERR_NOMEM leaves a short result and must be treated as "refuse the publish". */
+enum err router_match(struct router *r, struct exchange *x, struct slice key) MUST_CHECK;
+
+/* router_route: the merged targets for key: from the cache or made by router_match. The result is valid until the
+ * next change of bindings or the next router_route call. NULL when out of memory. */
+const struct route *router_route(struct router *r, struct exchange *x, struct slice key) MUST_CHECK;
+
+/* route_is_same: is `r` still the route for this exchange and key? For a connection's "same topic as last time" check;
+ * `serial` is what r->serial was then. Cheap: no hash. */
+static inline bool route_is_same(const struct router *router, const struct route *r, uint32_t serial,
+                                 const struct exchange *x, struct slice key)
+{
+    return r && r->serial == serial && r->gen == router->gen && r->exchange == x && r->topic_len == key.len &&
+           memcmp(r->topic, key.p, key.len) == 0;
+}
+
+/* router_merge_for: the binding-set of `q` for `key`, leaving out its no-local bindings; for a publisher that owns q.
+ * Returns false when nothing is left. */
+bool router_merge_for(struct router *r, struct exchange *x, struct slice key, struct queue *q, uint32_t *out_set,
+                      uint8_t *out_qos);
+
+/* router_check: asserts the invariants; for tests. */
+void router_check(const struct router *r);
+
+#endif

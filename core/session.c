@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.c: who is there, what it subscribed to, and what is on its way to it.
+ *
+ *     conn ◄──────► session ──► own queue ◄── bindings (one per filter)
+ *                     │  └────► consumers ──► own queue, named queues
+ *                     └───────► in flight, in send order, found by ticket (packet id)
+ *
+ * Life:  attach (new or resumed) ─► online ─► detach ─┬─ expiry 0: will, end
+ *                                                     └─ offline: will after its delay, end after its expiry ─► attach again
+ *
+ * Invariants
+ *   1. Session and conn point to each other or to NULL.
+ *   2. Every in-flight entry has one ticket, and tickets_get finds exactly the in-flight entries.
+ *   3. sent_n counts the in-flight entries sent on THIS connection that have not given their slot back; <= quota.
+ *   4. A session ends once; it is freed at the end of the turn.
+ * Cost    about 200 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket slot.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
+ */
+#include "core/session.h"
+
+#include "core/adapter.h"
+#include "core/broker.h"
+#include "core/conn.h"
+#include "core/shard.h"
+
+static struct shard *shard_of(const struct session *s)
+{
+    return s->vhost->shard;
+}
+
+static struct mem *mem_of(const struct session *s)
+{
+    return shard_mem(shard_of(s), MEM_SESSION);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+struct session *session_new(struct vhost *v, struct slice id)
+{
+    struct mem *mem = shard_mem(v->shard, MEM_SESSION);
+    BUG_ON(id.len > UINT16_MAX);
+    struct session *s = mem_zalloc(mem, sizeof *s + id.len);
+    if (!s)
+        return NULL;
+    s->vhost = v;
+    s->id_len = (uint16_t)id.len;
+    if (id.len) {
+        memcpy(s->id, id.p, id.len);
+        if (map_put(&v->sessions, s) != ERR_OK) {
+            mem_free(mem, s);
+            return NULL;
+        }
+    }
+    list_init(&s->consumers);
+    list_init(&s->inflight);
+    s->number = v->shard->number_next++;
+    s->tickets.next = 1;
+    s->quota = 1;
+    s->ticket_max = UINT16_MAX;
+    list_push(&v->shard->sessions, &s->all);
+    stat_add(&v->shard->stats, STAT_SESSIONS, 1);
+    return s;
+}
+
+bool session_is_durable(const struct session *s)
+{
+    return s->id_len > 0 && s->expiry_s > 0;
+}
+
+enum err session_own_queue(struct session *s)
+{
+    if (s->queue)
+        return ERR_OK;
+    struct queue *q = queue_new(s->vhost, (struct slice){0}, &s->vhost->policy_session, false, s);
+    if (!q)
+        return ERR_NOMEM;
+    if (!consumer_new(q, s, ACK_BY_QOS, 0, 2, NULL)) {
+        queue_delete(q);
+        return ERR_NOMEM;
+    }
+    s->queue = q;
+    return ERR_OK;
+}
+
+/* give_back: in-flight entries of queues that are not this session's own return there, oldest first in the end; the
+ * rest is settled when the session ends, or stays for the next connection. */
+static void give_back(struct session *s, bool ends)
+{
+    struct list_node *it = s->inflight.head.prev;
+    while (it != &s->inflight.head) {
+        struct entry *e = LIST_ITEM(it, struct entry, node);
+        it = it->prev;
+        bool foreign = e->queue != s->queue && !e->queue->is_dead;
+        if (foreign && e->state == ENTRY_SENT && e->queue->owner != s) {
+            queue_requeue(e);
+        } else if (ends) {
+            stat_add(&shard_of(s)->stats, STAT_DROP_CLOSED, e->state == ENTRY_SENT);
+            entry_settle(e);
+        }
+    }
+}
+
+void session_end(struct session *s)
+{
+    if (s->is_dead)
+        return;
+    struct shard *shard = shard_of(s);
+    s->is_dead = 1;
+    if (session_is_durable(s))
+        shard_append(shard, &(struct store_rec){.kind = STORE_SESSION_END, .session = s->number});
+    s->resend = NULL;
+    give_back(s, true);
+    struct list_node *node;
+    while ((node = list_first(&s->consumers)) != NULL)
+        consumer_cancel(LIST_ITEM(node, struct consumer, in_session)); /* own and subscription queues go with it */
+    if (s->conn)
+        s->conn->session = NULL;
+    s->conn = NULL;
+    wheel_disarm(&shard->wheel, &s->timer);
+    if (s->id_len)
+        BUG_ON(map_del(&s->vhost->sessions, session_id(s)) != s);
+    session_drop_will(s);
+    list_del(&s->all);
+    list_push(&shard->dead_sessions, &s->all);
+    stat_sub(&shard->stats, STAT_SESSIONS, 1);
+}
+
+void session_free(struct session *s)
+{
+    BUG_ON(!list_is_empty(&s->inflight) || !list_is_empty(&s->consumers) || s->tickets.n != 0);
+    list_del(&s->all);
+    mem_free(mem_of(s), s->tickets.slot);
+    mem_free(mem_of(s), s->rx.v);
+    mem_free(mem_of(s), s);
+}
+
+/* ---- connection --------------------------------------------------------------------------------------------- */
+
+void session_attach(struct session *s, struct conn *c)
+{
+    BUG_ON(s->conn || c->session || s->is_dead);
+    s->conn = c;
+    c->session = s;
+    session_drop_will(s); /* [MQTT-3.1.3-9] back before the delay elapsed */
+    s->will_at = s->expires_at = 0;
+    wheel_disarm(&shard_of(s)->wheel, &s->timer);
+    s->sent_n = 0;
+    struct list_node *first = list_first(&s->inflight);
+    s->resend = first ? LIST_ITEM(first, struct entry, node) : NULL;
+}
+
+static void will_publish(struct session *s)
+{
+    struct will *w = s->will;
+    if (!w)
+        return;
+    s->will = NULL;
+    s->will_at = 0;
+    struct msgview v;
+    msg_view(w->msg, &v);
+    if (v.expires_at)
+        v.expires_at += shard_of(s)->now; /* MQTT 5 §3.1.3.2.4: counted from its publication */
+    enum err e = broker_publish_shard(s->vhost, NULL, &v);
+    if (e != ERR_OK && e != ERR_NO_MATCH)
+        log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s", SLICE_ARG(session_id(s)), err_text(e));
+    msg_drop(w->msg);
+    mem_free(mem_of(s), w);
+}
+
+static void timer_set(struct session *s)
+{
+    mono_ms due = MONO_NEVER;
+    if (s->will_at)
+        due = s->will_at;
+    if (s->expires_at)
+        due = MIN(due, s->expires_at);
+    shard_arm(shard_of(s), &s->timer, TIMER_SESSION, due);
+}
+
+void session_detach(struct session *s, enum close_reason why)
+{
+    mono_ms now = shard_of(s)->now;
+    s->conn->session = NULL;
+    s->conn = NULL;
+    s->sent_n = 0;
+    s->resend = NULL;
+    LIST_EACH(&s->inflight, it)
+        LIST_ITEM(it, struct entry, node)->counted = 0;
+    if (!close_has_will(why))
+        session_drop_will(s);
+    if (s->expiry_s == 0) {
+        will_publish(s); /* [MQTT-3.1.2-8], §3.1.3.2.2: at the latest when the session ends */
+        session_end(s);
+        return;
+    }
+    give_back(s, false);
+    if (s->will && s->will->delay_s == 0)
+        will_publish(s);
+    else if (s->will)
+        s->will_at = now + s->will->delay_s * 1000ull;
+    if (s->expiry_s != SESSION_EXPIRY_NEVER)
+        s->expires_at = now + s->expiry_s * 1000ull;
+    timer_set(s);
+}
+
+void session_discard(struct session *s)
+{
+    BUG_ON(s->conn);
+    if (s->will_at)
+        will_publish(s); /* [MQTT-3.1.3-9] the session ends before the delay did */
+    session_end(s);
+}
+
+void session_timer(struct session *s, mono_ms now)
+{
+    if (s->will_at && s->will_at <= now)
+        will_publish(s);
+    if (s->expires_at && s->expires_at <= now) {
+        will_publish(s); /* the session ends before the delay did (MQTT 5 §3.1.3.2.2) */
+        session_end(s);
+        return;
+    }
+    timer_set(s);
+}
+
+enum err session_set_will(struct session *s, const struct msgview *v, uint32_t delay_s)
+{
+    struct will *w = mem_alloc(mem_of(s), sizeof *w);
+    if (!w)
+        return ERR_NOMEM;
+    w->delay_s = delay_s;
+    w->msg = msg_new(&shard_of(s)->msgs, v);
+    if (!w->msg) {
+        mem_free(mem_of(s), w);
+        return ERR_NOMEM;
+    }
+    session_drop_will(s);
+    s->will = w;
+    return ERR_OK;
+}
+
+void session_drop_will(struct session *s)
+{
+    if (!s->will)
+        return;
+    msg_drop(s->will->msg);
+    mem_free(mem_of(s), s->will);
+    s->will = NULL;
+    s->will_at = 0;
+}
+
+/* ---- consumers ---------------------------------------------------------------------------------------------- */
+
+struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode mode, uint32_t prefetch, uint8_t qos,
+                              void *up)
+{
+    struct consumer *c = mem_zalloc(mem_of(s), sizeof *c);
+    if (!c)
+        return NULL;
+    c->queue = q;
+    c->session = s;
+    c->up = up;
+    c->prefetch = prefetch;
+    c->qos = qos;
+    c->mode = mode;
+    list_push(&q->consumers, &c->in_queue);
+    list_push(&s->consumers, &c->in_session);
+    queue_mark(q);
+    return c;
+}
+
+void consumer_cancel(struct consumer *c)
+{
+    struct queue *q = c->queue;
+    struct session *s = c->session;
+    if (c->inflight_n > 0)
+        LIST_EACH(&s->inflight, it)
+            if (LIST_ITEM(it, struct entry, node)->consumer == c)
+                LIST_ITEM(it, struct entry, node)->consumer = NULL;
+    list_del(&c->in_queue);
+    list_del(&c->in_session);
+    if (s->queue == q)
+        s->queue = NULL;
+    mem_free(mem_of(s), c);
+    if (list_is_empty(&q->consumers) && (q->owner == s || q->policy->auto_delete))
+        queue_delete(q);
+}
+
+bool consumer_has_credit(const struct consumer *c)
+{
+    const struct session *s = c->session;
+    struct conn *conn = s->conn;
+    if (!conn || !conn->logged_in || conn->is_closing || s->resend)
+        return false;
+    if (conn_is_blocked(conn))
+        return false;
+    if (c->mode == ACK_NONE)
+        return true;
+    return s->sent_n < s->quota && (c->prefetch == 0 || c->inflight_n < c->prefetch);
+}
+
+void session_wake(struct session *s)
+{
+    struct list_node *first = list_first(&s->consumers);
+    if (!first)
+        return;
+    LIST_EACH(&s->consumers, it)
+        queue_mark(LIST_ITEM(it, struct consumer, in_session)->queue);
+    if (list_next(&s->consumers, first)) { /* another one is first to take slots next time */
+        list_del(first);
+        list_push(&s->consumers, first);
+    }
+}
+
+/* session_resend: [MQTT-4.4.0-1] PUBLISH with DUP and PUBREL, in the original order [MQTT-4.6.0-1], within the quota. */
+void session_resend(struct session *s)
+{
+    struct conn *conn = s->conn;
+    while (s->resend && conn && conn->logged_in && !conn->is_closing && !conn_is_blocked(conn)) {
+        struct entry *e = s->resend;
+        if (e->state == ENTRY_SENT && s->sent_n >= s->quota)
+            return; /* goes on when something is acknowledged */
+        struct list_node *next = list_next(&s->inflight, &e->node);
+        s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
+        if (e->state == ENTRY_RECEIVED) {
+            conn->adapter->on_release(conn, e->ticket);
+            continue;
+        }
+        s->sent_n++;
+        e->counted = 1;
+        queue_deliver_again(e);
+    }
+    if (!s->resend && conn)
+        session_wake(s);
+}
+
+/* ---- tickets ------------------------------------------------------------------------------------------------ */
+
+static bool tickets_grow(struct session *s)
+{
+    struct tickets *t = &s->tickets;
+    uint32_t cap = t->cap ? t->cap * 2 : 8;
+    if (t->cap > s->ticket_max)
+        return false;
+    struct entry **slot = mem_zalloc(mem_of(s), cap * sizeof(*slot));
+    if (!slot)
+        return false;
+    for (uint32_t i = 0; i < t->cap; i++)
+        if (t->slot[i])
+            slot[t->slot[i]->ticket & (cap - 1)] = t->slot[i];
+    mem_free(mem_of(s), t->slot);
+    t->slot = slot;
+    t->cap = cap;
+    return true;
+}
+
+uint32_t tickets_take(struct session *s, struct entry *e)
+{
+    struct tickets *t = &s->tickets;
+    if (t->n >= s->ticket_max)
+        return 0;
+    if (t->cap == 0 && !tickets_grow(s))
+        return 0;
+    for (;;) {
+        uint32_t n = t->next;
+        struct entry **slot = &t->slot[n & (t->cap - 1)];
+        if (*slot == NULL) {
+            *slot = e;
+            t->n++;
+            t->next = n >= s->ticket_max ? 1 : n + 1;
+            return n;
+        }
+        /* Still in flight since an earlier round [MQTT-2.2.1-4], or its place is taken by one that is: any other
+         * number will do while there is room. */
+        if (t->n * 2 >= t->cap && (*slot)->ticket != n) {
+            if (!tickets_grow(s))
+                return 0;
+            continue;
+        }
+        t->next = n >= s->ticket_max ? 1 : n + 1;
+    }
+}
+
+struct entry *tickets_get(const struct session *s, uint32_t ticket)
+{
+    if (s->tickets.cap == 0 || ticket == 0)
+        return NULL;
+    struct entry *e = s->tickets.slot[ticket & (s->tickets.cap - 1)];
+    return e && e->ticket == ticket ? e : NULL;
+}
+
+void tickets_give(struct session *s, uint32_t ticket)
+{
+    struct tickets *t = &s->tickets;
+    BUG_ON(!tickets_get(s, ticket));
+    t->slot[ticket & (t->cap - 1)] = NULL;
+    t->n--;
+    if (t->n == 0 && t->cap > 64) { /* a burst is over */
+        mem_free(mem_of(s), t->slot);
+        t->slot = NULL;
+        t->cap = 0;
+    }
+}
+
+/* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
+
+static uint16_t rx_place(const struct session *s, uint16_t id)
+{
+    uint16_t lo = 0, hi = s->rx.n;
+    if (hi && s->rx.v[hi - 1] < id)
+        return hi; /* ids mostly rise */
+    while (lo < hi) {
+        uint16_t mid = (uint16_t)((lo + hi) / 2);
+        if (s->rx.v[mid] < id)
+            lo = (uint16_t)(mid + 1);
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+bool rx_has(const struct session *s, uint16_t id)
+{
+    uint16_t at = rx_place(s, id);
+    return at < s->rx.n && s->rx.v[at] == id;
+}
+
+enum err rx_add(struct session *s, uint16_t id, uint32_t max)
+{
+    struct rx_ids *rx = &s->rx;
+    if (rx->n >= max)
+        return ERR_FULL;
+    if (rx->n == rx->cap) {
+        uint32_t cap = rx->cap ? MIN(rx->cap * 2u, 65535u) : 8;
+        uint16_t *grown = mem_realloc(mem_of(s), rx->v, cap * sizeof *grown);
+        if (!grown)
+            return ERR_NOMEM;
+        rx->v = grown;
+        rx->cap = (uint16_t)cap;
+    }
+    uint16_t at = rx_place(s, id);
+    memmove(rx->v + at + 1, rx->v + at, (rx->n - at) * sizeof *rx->v);
+    rx->v[at] = id;
+    rx->n++;
+    return ERR_OK;
+}
+
+bool rx_del(struct session *s, uint16_t id)
+{
+    struct rx_ids *rx = &s->rx;
+    uint16_t at = rx_place(s, id);
+    if (at >= rx->n || rx->v[at] != id)
+        return false;
+    memmove(rx->v + at, rx->v + at + 1, (rx->n - at - 1u) * sizeof *rx->v);
+    rx->n--;
+    return true;
+}
+
+/* ---- for tests ---------------------------------------------------------------------------------------------- */
+
+void session_check(const struct session *s)
+{
+    uint32_t n = 0, sent = 0;
+    BUG_ON(s->conn && s->conn->session != s);
+    LIST_EACH(&s->inflight, it)
+    {
+        const struct entry *e = LIST_ITEM(it, struct entry, node);
+        BUG_ON(e->session != s || e->state == ENTRY_READY || tickets_get(s, e->ticket) != e);
+        BUG_ON(e->consumer && e->consumer->session != s);
+        BUG_ON((e->state == ENTRY_RECEIVED) != (e->msg == NULL));
+        sent += e->counted;
+        n++;
+    }
+    BUG_ON(n != s->tickets.n || sent != s->sent_n);
+    BUG_ON(s->conn && s->sent_n > s->quota);
+}

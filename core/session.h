@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CORE_SESSION_H
+#define WEIR_CORE_SESSION_H
+
+/*
+ * session.h: who. Identity, own queue, consumers, what is in flight, will and expiry. Outlives its connection when it
+ * has an expiry. Session and conn point to each other or to NULL.
+ *
+ * The session owns ONE send quota, ONE ticket table (packet ids) and ONE in-flight list in send order; its consumers (own
+ * queue, named queues, groups) take turns for slots.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/clock.h"
+#include "core/base/err.h"
+#include "core/base/list.h"
+#include "core/base/slice.h"
+#include "core/base/wheel.h"
+#include "core/close.h"
+#include "core/msg.h"
+#include "core/queue.h"
+
+#define SESSION_EXPIRY_NEVER UINT32_MAX
+
+enum ack_mode {
+    ACK_NONE,       /* fire and forget: settled when handed to the adapter (STOMP auto) */
+    ACK_BY_QOS,     /* MQTT: QoS 0 as ACK_NONE, 1 and 2 with their handshakes */
+    ACK_EACH,       /* STOMP client-individual */
+    ACK_CUMULATIVE, /* STOMP client: one ack settles all earlier ones of this consumer */
+};
+
+/* Queue ↔ session. owner: session->consumers. */
+struct consumer {
+    struct list_node in_queue;   /* queue->consumers */
+    struct list_node in_session; /* session->consumers */
+    struct queue *queue;
+    struct session *session;
+    void *up;              /* the adapter's own subscription record, or NULL */
+    uint32_t prefetch;     /* unacknowledged deliveries allowed; 0: only the session's quota counts */
+    uint32_t inflight_n;
+    uint32_t sub_id;       /* for deliveries from queues this session did not bind (named queues, groups); 0: none */
+    uint8_t qos;           /* cap */
+    uint8_t mode;          /* enum ack_mode */
+};
+
+/* Tickets: number → entry; a power-of-two ring indexed by ticket, grown when two living tickets would share a slot. */
+struct tickets {
+    struct entry **slot;
+    uint32_t cap, n;
+    uint32_t next; /* next number to try; 1 .. max */
+};
+
+struct will {
+    const struct msg *msg;
+    uint32_t delay_s;
+};
+
+/* Inbound QoS 2 packet ids whose PUBREL has not come: sorted array. */
+struct rx_ids {
+    uint16_t *v;
+    uint16_t n, cap;
+};
+
+/* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. */
+struct session {
+    struct vhost *vhost;
+    struct conn *conn;           /* NULL: offline */
+    struct queue *queue;         /* own queue; made by the first subscription or when the session outlives a conn */
+    struct list consumers;
+    struct list inflight;        /* entries, in send order */
+    struct entry *resend;        /* first in-flight entry to send again on the new connection, or NULL */
+    struct tickets tickets;
+    struct rx_ids rx;
+    struct will *will;
+    struct list_node all;        /* shard->sessions, or the graveyard */
+    struct wtimer timer;         /* offline: the sooner of will delay and expiry */
+    mono_ms will_at, expires_at; /* offline; 0: none */
+    uint64_t number;             /* never reused: publisher identity for no-local */
+    uint32_t expiry_s;           /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
+    uint32_t quota;              /* deliveries in flight at once on this connection */
+    uint32_t sent_n;             /* of the quota, used */
+    uint32_t binding_n;
+    uint32_t ticket_max;         /* 65535 for MQTT */
+    uint8_t is_dead : 1;
+    uint16_t id_len;
+    uint8_t id[];
+};
+
+static inline struct slice session_id(const struct session *s)
+{
+    return slice_make(s->id, s->id_len);
+}
+
+/* session_new: with an id (map key in the vhost) or {NULL, 0} for one that only its conn knows. NULL: out of memory. */
+struct session *session_new(struct vhost *v, struct slice id) MUST_CHECK;
+
+/* session_attach, session_detach: join and part session and connection. detach: what was in flight from queues of its own
+ * stays (to be sent again), what came from others' goes back there; the will is published or scheduled, expiry starts; a
+ * session without expiry ends. */
+void session_attach(struct session *s, struct conn *c);
+void session_detach(struct session *s, enum close_reason why);
+
+/* session_set_will: replaces the will; v is copied. ERR_NOMEM. session_drop_will: forgets it. */
+enum err session_set_will(struct session *s, const struct msgview *v, uint32_t delay_s) MUST_CHECK;
+void session_drop_will(struct session *s);
+
+/* session_discard: an offline session is replaced by a clean start: a will that still waits is published, then it ends. */
+void session_discard(struct session *s);
+
+/* session_end: deletes its queue, cancels its consumers, requeues what others can have, drops the rest (counted),
+ * publishes nothing. Freed at the turn's end. */
+void session_end(struct session *s);
+void session_free(struct session *s); /* the graveyard's half */
+
+/* session_own_queue: makes the own queue with its consumer (mode ACK_BY_QOS) if there is none. ERR_NOMEM. */
+enum err session_own_queue(struct session *s) MUST_CHECK;
+
+/* consumer_new: joins queue and session; marks the queue for dispatch. NULL: out of memory. */
+struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode mode, uint32_t prefetch, uint8_t qos,
+                              void *up) MUST_CHECK;
+/* consumer_cancel: leaves the queue. Entries in flight stay acknowledgeable (entry->consumer = NULL). Frees c; an
+ * auto-delete queue without consumers is deleted. */
+void consumer_cancel(struct consumer *c);
+
+/* consumer_has_credit: online, output not blocked, prefetch and quota left. */
+bool consumer_has_credit(const struct consumer *c);
+
+/* session_is_durable: does it survive a restart (expiry > 0 and named)? */
+bool session_is_durable(const struct session *s);
+
+/* session_wake: the connection's output fell below its mark, or quota came free: mark the consumers' queues. */
+void session_wake(struct session *s);
+
+/* session_resend: continues to send again what was in flight when the former connection ended. Step 5. */
+void session_resend(struct session *s);
+
+/* session_timer: will delay or expiry came due (core/shard.c). */
+void session_timer(struct session *s, mono_ms now);
+
+/* tickets_*: take gives the entry a free number (1..max) or 0 when none is free or memory is out. */
+uint32_t tickets_take(struct session *s, struct entry *e) MUST_CHECK;
+struct entry *tickets_get(const struct session *s, uint32_t ticket);
+void tickets_give(struct session *s, uint32_t ticket);
+
+/* rx_has, rx_add (ERR_NOMEM, ERR_FULL above `max`), rx_del (false if it was not there). */
+bool rx_has(const struct session *s, uint16_t id);
+enum err rx_add(struct session *s, uint16_t id, uint32_t max) MUST_CHECK;
+bool rx_del(struct session *s, uint16_t id);
+
+void session_check(const struct session *s);
+
+#endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shard.c: the turn, and everything a loop thread owns.
+ *
+ *     1 letters   what other threads posted
+ *     2 ready     read, decode, route: entries are pushed, QoS 0 is encoded, nothing is sent
+ *     3 timers    keep-alive, expiry, delays; a budget
+ *     4 store     the turn's records are submitted; what is durable is answered
+ *     5 flush     dirty queues are dispatched, dirty connections end or are sent; a few rounds, as one causes the other
+ *     6 graves    what was closed is freed
+ *
+ * Invariants
+ *   1. Nothing is freed in steps 1 to 5: a pointer met in a walk stays good until the turn ends.
+ *   2. Bytes leave in step 5 only, or between two messages when a turn made flush_bytes_turn of output.
+ *   3. A connection or queue is on each list at most once (its is_... bit says so).
+ *   4. What is left for the next turn makes shard_turn return true; the loop then does not wait.
+ * Cost    O(what is ready, due and dirty); never O(connections).
+ * Thread  own shard only; others post letters.
+ */
+#include "core/shard.h"
+
+#include "core/adapter.h"
+#include "core/broker.h"
+#include "core/conn.h"
+#include "core/exchange.h"
+#include "core/session.h"
+
+enum { FLUSH_ROUNDS = 8 };
+
+/* ---- store -------------------------------------------------------------------------------------------------- */
+
+static void on_durable(void *ctx, lsn_t lsn)
+{
+    struct shard *s = ctx;
+    s->lsn_durable = lsn;
+    LIST_EACH(&s->owing, it)
+        conn_pay(LIST_ITEM(it, struct owed_ring, node)->conn, lsn);
+}
+
+static void on_failed(void *ctx)
+{
+    struct shard *s = ctx;
+    if (s->store_failed)
+        return;
+    s->store_failed = true;
+    log_line(s->log, LOG_ERROR, "the store has failed: durable messages are refused from now on");
+    LIST_EACH(&s->owing, it)
+        conn_close(LIST_ITEM(it, struct owed_ring, node)->conn, CLOSE_STORE);
+}
+
+lsn_t shard_append(struct shard *s, const struct store_rec *rec)
+{
+    if (!s->store)
+        return 0;
+    if (s->store_failed)
+        return LSN_FAILED;
+    lsn_t lsn = s->store->ops->append(s->store, rec);
+    stat_add(&s->stats, STAT_STORE_APPENDS, 1);
+    if (lsn == 0)
+        return LSN_FAILED;
+    s->lsn_last = lsn;
+    return lsn;
+}
+
+bool shard_store_target(struct shard *s, uint64_t queue, uint32_t set)
+{
+    if (s->store_target_n == s->store_target_cap) {
+        uint32_t cap = s->store_target_cap ? s->store_target_cap * 2 : 16;
+        struct store_target *grown = mem_realloc(shard_mem(s, MEM_STORE), s->store_target, cap * sizeof *grown);
+        if (!grown)
+            return false;
+        s->store_target = grown;
+        s->store_target_cap = cap;
+    }
+    s->store_target[s->store_target_n++] = (struct store_target){.queue = queue, .set = set};
+    return true;
+}
+
+/* ---- names for the tables ----------------------------------------------------------------------------------- */
+
+static struct slice exchange_key(const void *item)
+{
+    return exchange_name(item);
+}
+
+static struct slice queue_key(const void *item)
+{
+    return queue_name(item);
+}
+
+static struct slice session_key(const void *item)
+{
+    return session_id(item);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static void wake_loop(void *ctx)
+{
+    struct shard *s = ctx;
+    s->loop->ops->wake(s->loop);
+}
+
+static bool turn_of(void *ctx)
+{
+    return shard_turn(ctx);
+}
+
+static void init_accounts(struct shard *s)
+{
+    static const char *const name[MEM_N] = {
+#define X(id, text) text,
+        MEM_LIST(X)
+#undef X
+    };
+    for (unsigned i = 0; i < MEM_N; i++)
+        mem_init(&s->mem[i], s->heap, name[i]);
+}
+
+static void init_lists(struct shard *s)
+{
+    struct list *all[] = {&s->conns, &s->sessions, &s->owing, &s->dead_conns, &s->dead_sessions, &s->dead_queues};
+    for (unsigned i = 0; i < ARRAY_N(all); i++)
+        list_init(all[i]);
+}
+
+static bool open_store(struct shard *s)
+{
+    if (!s->store)
+        return true;
+    s->store->on_durable = on_durable;
+    s->store->on_failed = on_failed;
+    s->store->ctx = s;
+    enum err e = s->store->ops->open(s->store);
+    if (e != ERR_OK)
+        log_line(s->log, LOG_ERROR, "the %s store cannot be opened: %s", s->store->ops->name, err_text(e));
+    return e == ERR_OK;
+}
+
+struct shard *shard_new(const struct shard_config *config)
+{
+    struct mem boot;
+    mem_init(&boot, config->heap, "shard");
+    struct shard *s = mem_zalloc(&boot, sizeof *s);
+    if (!s)
+        return NULL;
+    s->heap = config->heap;
+    init_accounts(s);
+    s->mem[MEM_SHARD] = boot; /* the shard's own block is its first */
+    init_lists(s);
+    s->config = *config;
+    s->loop = config->loop;
+    s->log = config->log;
+    s->limits = config->limits;
+    s->store = config->store;
+    s->seed = config->seed;
+    s->number_next = 1;
+    s->timer_set = 0;
+    s->now = loop_now(s->loop);
+    rng_init(&s->rng, config->seed);
+    wheel_init(&s->wheel, s->now);
+    mailbox_init(&s->mailbox, wake_loop, s);
+    chunk_pool_init(&s->chunks, shard_mem(s, MEM_BUFFER));
+    outv_pool_init(&s->outvs, shard_mem(s, MEM_BUFFER));
+    msg_pool_init(&s->msgs, shard_mem(s, MEM_MSG));
+    pool_init(&s->entries, shard_mem(s, MEM_ENTRY), sizeof(struct entry));
+    pool_init(&s->timed_entries, shard_mem(s, MEM_ENTRY), sizeof(struct entry_timer));
+    s->vhost = vhost_new(s, SLICE("/"));
+    if (!s->vhost || !open_store(s)) {
+        shard_free(s);
+        return NULL;
+    }
+    s->loop->on_turn = turn_of;
+    s->loop->ctx = s;
+    return s;
+}
+
+static void bury(struct shard *s);
+
+void shard_free(struct shard *s)
+{
+    s->loop->on_turn = NULL;
+    s->is_stopping = true;
+    LIST_EACH(&s->conns, it)
+    {
+        struct conn *c = LIST_ITEM(it, struct conn, all);
+        conn_close(c, CLOSE_SHUTDOWN);
+        c->is_gone = 1;
+        conn_end(c);
+    }
+    LIST_EACH(&s->conns, lit) /* those that lingered already */
+        conn_die(LIST_ITEM(lit, struct conn, all));
+    LIST_EACH(&s->sessions, sit)
+        session_end(LIST_ITEM(sit, struct session, all));
+    s->ready_first = s->dirty_first = NULL;
+    s->dirty_queue_first = NULL;
+    LIST_EACH(&s->dead_conns, cit)
+    {
+        struct conn *c = LIST_ITEM(cit, struct conn, all);
+        c->is_ready = c->is_dirty = 0;
+    }
+    if (s->vhost)
+        vhost_free(s->vhost);
+    LIST_EACH(&s->dead_queues, qit)
+        LIST_ITEM(qit, struct queue, all)->is_dirty = 0;
+    bury(s);
+    if (s->store)
+        s->store->ops->close(s->store);
+    pool_fini(&s->entries);
+    pool_fini(&s->timed_entries);
+    msg_pool_fini(&s->msgs);
+    outv_pool_fini(&s->outvs);
+    chunk_pool_fini(&s->chunks);
+    mailbox_fini(&s->mailbox);
+    mem_free(shard_mem(s, MEM_STORE), s->store_target);
+    struct mem boot = s->mem[MEM_SHARD];
+    mem_free(&boot, s);
+}
+
+struct vhost *vhost_new(struct shard *s, struct slice name)
+{
+    struct mem *mem = shard_mem(s, MEM_SHARD);
+    BUG_ON(name.len >= sizeof ((struct vhost *)0)->name);
+    struct vhost *v = mem_zalloc(mem, sizeof *v);
+    if (!v)
+        return NULL;
+    v->shard = s;
+    memcpy(v->name, name.p, name.len);
+    v->name_len = (uint8_t)name.len;
+    list_init(&v->queues_all);
+    v->policy_session = (struct queue_policy){.bytes_max = s->limits.session_queue_bytes_max,
+                                              .len_max = s->limits.session_queue_max,
+                                              .overflow = OVERFLOW_DROP_NEW,
+                                              .durable = true,
+                                              .exclusive = true,
+                                              .keep_qos0 = s->config.queue_qos0};
+    v->policy_subscription = v->policy_session;
+    v->policy_subscription.durable = false;
+    v->policy_subscription.auto_delete = true;
+    v->policy_subscription.keep_qos0 = true;
+    v->policy_named = (struct queue_policy){.bytes_max = s->limits.named_queue_bytes_max,
+                                            .len_max = s->limits.named_queue_max,
+                                            .overflow = OVERFLOW_REJECT,
+                                            .durable = true,
+                                            .keep_qos0 = true};
+    map_init(&v->exchanges, mem, exchange_key, s->seed);
+    map_init(&v->queues, shard_mem(s, MEM_QUEUE), queue_key, s->seed + 1);
+    map_init(&v->sessions, shard_mem(s, MEM_SESSION), session_key, s->seed + 2);
+    router_init(&v->router, s, (uint32_t)s->limits.route_cache_n);
+    struct exchange *direct, *fanout;
+    bool ok = retained_init(&v->retained, s) == ERR_OK;
+    ok = ok && exchange_declare(v, SLICE(""), EXCHANGE_DEFAULT, true, &v->default_exchange) == ERR_OK;
+    ok = ok && exchange_declare(v, SLICE("amq.topic"), EXCHANGE_TOPIC, true, &v->topic_exchange) == ERR_OK;
+    ok = ok && exchange_declare(v, SLICE("amq.direct"), EXCHANGE_DIRECT, true, &direct) == ERR_OK;
+    ok = ok && exchange_declare(v, SLICE("amq.fanout"), EXCHANGE_FANOUT, true, &fanout) == ERR_OK;
+    if (ok)
+        return v;
+    vhost_free(v);
+    return NULL;
+}
+
+void vhost_free(struct vhost *v)
+{
+    struct shard *s = v->shard;
+    LIST_EACH(&v->queues_all, it)
+        queue_delete(LIST_ITEM(it, struct queue, all));
+    LIST_EACH(&s->dead_queues, dit)
+        LIST_ITEM(dit, struct queue, all)->is_dirty = 0;
+    bury(s);
+    for (;;) {
+        uint32_t pos = 0;
+        struct exchange *x = map_next(&v->exchanges, &pos);
+        if (!x)
+            break;
+        exchange_free(x);
+    }
+    retained_fini(&v->retained);
+    router_fini(&v->router);
+    map_fini(&v->exchanges);
+    map_fini(&v->queues);
+    map_fini(&v->sessions);
+    if (s->vhost == v)
+        s->vhost = NULL;
+    mem_free(shard_mem(s, MEM_SHARD), v);
+}
+
+/* ---- lists -------------------------------------------------------------------------------------------------- */
+
+void shard_mark_ready(struct shard *s, struct conn *c)
+{
+    if (c->is_ready || c->state_now == CONN_DEAD)
+        return;
+    c->is_ready = 1;
+    c->ready_next = NULL;
+    if (s->ready_last)
+        s->ready_last->ready_next = c;
+    else
+        s->ready_first = c;
+    s->ready_last = c;
+}
+
+void shard_mark_dirty(struct shard *s, struct conn *c)
+{
+    if (c->is_dirty || c->state_now == CONN_DEAD)
+        return;
+    c->is_dirty = 1;
+    c->dirty_next = NULL;
+    if (s->dirty_last)
+        s->dirty_last->dirty_next = c;
+    else
+        s->dirty_first = c;
+    s->dirty_last = c;
+}
+
+void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due)
+{
+    t->kind = kind;
+    if (due == MONO_NEVER)
+        wheel_disarm(&s->wheel, t);
+    else
+        wheel_arm(&s->wheel, t, due);
+}
+
+/* ---- the steps ---------------------------------------------------------------------------------------------- */
+
+static void serve_ready(struct shard *s)
+{
+    struct conn *c = s->ready_first, *next;
+    s->ready_first = s->ready_last = NULL;
+    for (; c; c = next) {
+        next = c->ready_next;
+        unsigned events = c->ready_events;
+        c->is_ready = 0;
+        c->ready_events = 0;
+        if (c->state_now == CONN_DEAD)
+            continue;
+        if (events & LOOP_WRITE)
+            shard_mark_dirty(s, c);
+        if ((events & LOOP_READ) && conn_read(c)) {
+            c->ready_events |= LOOP_READ;
+            shard_mark_ready(s, c);
+        }
+    }
+}
+
+static void serve_timers(struct shard *s)
+{
+    for (uint64_t budget = s->limits.timers_turn; budget > 0; budget--) {
+        struct wtimer *t = wheel_pop(&s->wheel, s->now);
+        if (!t)
+            return;
+        switch ((enum timer_kind)t->kind) {
+        case TIMER_CONN:
+            conn_tick(CONTAINER_OF(t, struct conn, timer), s->now);
+            break;
+        case TIMER_SESSION:
+            session_timer(CONTAINER_OF(t, struct session, timer), s->now);
+            break;
+        case TIMER_ENTRY:
+            queue_expire(&CONTAINER_OF(t, struct entry_timer, timer)->entry);
+            break;
+        }
+    }
+}
+
+static void dispatch_dirty(struct shard *s)
+{
+    struct queue *q = s->dirty_queue_first, *next;
+    s->dirty_queue_first = s->dirty_queue_last = NULL;
+    for (; q; q = next) {
+        next = q->dirty_next;
+        q->is_dirty = 0;
+        queue_dispatch(q);
+    }
+}
+
+/* flush_dirty: sends for every dirty connection; those that are closing end, or stay on the list while may_end is false. */
+static void flush_dirty(struct shard *s, bool may_end)
+{
+    struct conn *c = s->dirty_first, *next;
+    s->dirty_first = s->dirty_last = NULL;
+    for (; c; c = next) {
+        next = c->dirty_next;
+        c->is_dirty = 0;
+        if (c->state_now == CONN_DEAD)
+            continue;
+        if (c->is_closing && !c->has_ended) {
+            if (may_end)
+                conn_end(c);
+            else
+                shard_mark_dirty(s, c);
+            continue;
+        }
+        if (c->session && c->session->resend)
+            session_resend(c->session);
+        conn_flush(c);
+    }
+    s->turn_out = 0;
+}
+
+void shard_flush_some(struct shard *s)
+{
+    if (s->in_flush)
+        return;
+    s->in_flush = true;
+    dispatch_dirty(s);
+    flush_dirty(s, false);
+    s->in_flush = false;
+}
+
+static void flush(struct shard *s)
+{
+    s->in_flush = true;
+    for (unsigned round = 0; round < FLUSH_ROUNDS && (s->dirty_queue_first || s->dirty_first); round++) {
+        dispatch_dirty(s);
+        flush_dirty(s, true);
+    }
+    s->in_flush = false;
+}
+
+static void bury(struct shard *s)
+{
+    LIST_EACH(&s->dead_conns, cit)
+    {
+        struct conn *c = LIST_ITEM(cit, struct conn, all);
+        if (!c->is_ready && !c->is_dirty) /* else it is met, and passed by, next turn */
+            conn_free(c);
+    }
+    LIST_EACH(&s->dead_sessions, sit)
+        session_free(LIST_ITEM(sit, struct session, all));
+    LIST_EACH(&s->dead_queues, qit)
+    {
+        struct queue *q = LIST_ITEM(qit, struct queue, all);
+        if (!q->is_dirty && q->inflight_n == 0) /* a cancelled subscription's deliveries may still be acknowledged */
+            queue_free(q);
+    }
+}
+
+static void set_timer(struct shard *s)
+{
+    mono_ms due = wheel_next(&s->wheel);
+    if (due == s->timer_set)
+        return;
+    s->timer_set = due;
+    s->loop->ops->timer(s->loop, due);
+}
+
+bool shard_turn(struct shard *s)
+{
+    s->now = loop_now(s->loop);
+    stat_add(&s->stats, STAT_TURNS, 1);
+    (void)mailbox_drain(&s->mailbox, s);
+    serve_ready(s);
+    serve_timers(s);
+    if (s->store)
+        s->store->ops->submit(s->store);
+    flush(s);
+    if (s->store && s->lsn_last > s->lsn_durable && !s->store_failed)
+        s->store->ops->submit(s->store); /* what ending connections and settling wrote */
+    bury(s);
+    set_timer(s);
+    if (s->is_stopping && list_is_empty(&s->conns) && s->on_stopped) {
+        void (*on_stopped)(void *) = s->on_stopped;
+        s->on_stopped = NULL;
+        on_stopped(s->on_stopped_ctx);
+    }
+    return s->ready_first || s->dirty_first || s->dirty_queue_first || !list_is_empty(&s->wheel.ripe);
+}
+
+void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx), void *ctx)
+{
+    s->is_stopping = true;
+    s->stop_grace_ms = grace_ms;
+    s->on_stopped = on_stopped;
+    s->on_stopped_ctx = ctx;
+    LIST_EACH(&s->conns, it)
+    {
+        struct conn *c = LIST_ITEM(it, struct conn, all);
+        conn_close(c, CLOSE_SHUTDOWN);
+        if (c->state_now == CONN_LINGERING)
+            shard_arm(s, &c->timer, TIMER_CONN, MIN((mono_ms)c->timer.due, s->now + grace_ms));
+    }
+    s->loop->ops->wake(s->loop);
+}
+
+void shard_check(struct shard *s)
+{
+    uint64_t conns = 0, sessions = 0, queues = 0, entries = 0;
+    LIST_EACH(&s->conns, cit)
+    {
+        const struct conn *c = LIST_ITEM(cit, struct conn, all);
+        BUG_ON(c->session && c->session->conn != c);
+        BUG_ON(c->state_now == CONN_DEAD);
+        conns++;
+    }
+    LIST_EACH(&s->sessions, sit)
+    {
+        session_check(LIST_ITEM(sit, struct session, all));
+        entries += LIST_ITEM(sit, struct session, all)->tickets.n;
+        sessions++;
+    }
+    LIST_EACH(&s->vhost->queues_all, qit)
+    {
+        queue_check(LIST_ITEM(qit, struct queue, all));
+        entries += LIST_ITEM(qit, struct queue, all)->ready_n;
+        queues++;
+    }
+    router_check(&s->vhost->router);
+    BUG_ON(conns != s->stats.v[STAT_CONNS]);
+    BUG_ON(sessions != s->stats.v[STAT_SESSIONS]);
+    BUG_ON(queues != s->stats.v[STAT_QUEUES]);
+    BUG_ON(entries != s->stats.v[STAT_ENTRIES]);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CORE_SHARD_H
+#define WEIR_CORE_SHARD_H
+
+/*
+ * shard.h: everything one loop thread owns, and the turn. There are no mutable globals: whoever needs something finds
+ * it here. Another thread reaches a shard only by posting a letter to its mailbox.
+ *
+ * shard_turn():  1 open letters → 2 ready connections: read, decode, route → 3 expired timers → 4 store_submit
+ *                → 5 dispatch dirty queues, flush dirty connections → 6 free what was closed
+ *
+ * Nothing is freed in 1-5, so no walk is pulled from under itself. Bytes leave in 5 (and between two messages once a turn has
+ * produced flush_bytes_turn).
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/chunk.h"
+#include "core/base/list.h"
+#include "core/base/log.h"
+#include "core/base/mailbox.h"
+#include "core/base/map.h"
+#include "core/base/mem.h"
+#include "core/base/outv.h"
+#include "core/base/pool.h"
+#include "core/base/rng.h"
+#include "core/base/wheel.h"
+#include "core/close.h"
+#include "core/limits.h"
+#include "core/loop.h"
+#include "core/msg.h"
+#include "core/queue.h"
+#include "core/retained.h"
+#include "core/router.h"
+#include "core/stats.h"
+#include "core/store.h"
+
+struct conn;
+struct exchange;
+
+/* Accounts of the shard's heap. */
+#define MEM_LIST(X)                                                                                                    \
+    X(SHARD, "shard") X(CONN, "connections") X(BUFFER, "buffers") X(ADAPTER, "adapters") X(SESSION, "sessions")        \
+    X(QUEUE, "queues") X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained")              \
+    X(STORE, "store") X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
+
+enum mem_account {
+#define X(name, text) MEM_##name,
+    MEM_LIST(X)
+#undef X
+        MEM_N
+};
+
+/* A virtual host: its own router, queues, retained set. owner: shard */
+struct vhost {
+    struct shard *shard;
+    struct router router;
+    struct retained retained;
+    struct map exchanges, queues, sessions; /* by name, by name, by id */
+    struct list queues_all;
+    struct exchange *default_exchange; /* "": a key is a queue's name */
+    struct exchange *topic_exchange;   /* amq.topic */
+    struct queue_policy policy_session, policy_subscription, policy_named; /* defaults, from the limits */
+    uint8_t name_len;
+    char name[64];
+};
+
+struct shard_config {
+    struct loop *loop;       /* borrowed */
+    struct log *log;         /* borrowed */
+    struct mem_heap *heap;   /* borrowed; the shard's accounts hang off it */
+    struct store *store;     /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
+    struct limits limits;
+    uint64_t seed;           /* tables and generated names; the simulator's seed */
+    bool retain_available;   /* false: retained publishes are refused */
+    bool queue_qos0;         /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
+};
+
+struct shard {
+    struct loop *loop;
+    struct log *log;
+    struct mem_heap *heap;
+    struct mem mem[MEM_N];
+    struct limits limits;
+    struct shard_config config;
+    struct stats stats;
+    uint64_t close_n[CLOSE_N]; /* connections ended, by reason */
+    struct rng rng;
+    uint64_t seed;
+
+    struct vhost *vhost; /* the default one, and for now the only one */
+    struct wheel wheel;
+    struct mailbox mailbox;
+    struct chunk_pool chunks;
+    struct outv_pool outvs;
+    struct msg_pool msgs;
+    struct pool entries, timed_entries;
+
+    struct list conns, sessions; /* all */
+    struct list owing;           /* owed_rings of connections that wait for the store */
+    struct conn *ready_first, *ready_last;
+    struct conn *dirty_first, *dirty_last;
+    struct queue *dirty_queue_first, *dirty_queue_last;
+    struct list dead_conns, dead_sessions, dead_queues; /* graveyard */
+
+    struct store *store;
+    lsn_t lsn_last, lsn_durable;
+    bool store_failed;
+    struct store_target *store_target; /* scratch of the record being made */
+    uint32_t store_target_n, store_target_cap;
+
+    mono_ms now; /* of this turn */
+    mono_ms timer_set;
+    uint64_t turn_out; /* output bytes made since the last flush */
+    uint64_t number_next; /* for conns, sessions, queues */
+    bool is_stopping;
+    mono_ms stop_grace_ms;
+    bool in_flush;
+    void (*on_stopped)(void *ctx); /* after shard_stop: every connection is gone */
+    void *on_stopped_ctx;
+};
+
+/* shard_new: the loop's on_turn is set. Opens the store. NULL when out of memory or when the store will not open (logged). */
+struct shard *shard_new(const struct shard_config *config) MUST_CHECK;
+
+/* shard_free: drops every connection, session, queue and message; the heap's accounts are empty afterwards (BUG_ON in
+ * debug builds). Closes the store. The loop must not run. */
+void shard_free(struct shard *s);
+
+/* shard_turn: one turn; true when work is left. Called by the loop. */
+bool shard_turn(struct shard *s);
+
+/* shard_stop: asks every connection to end with CLOSE_SHUTDOWN; on_stopped is called in the turn in which the last one is
+ * gone, at the latest after `grace_ms`. */
+void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx), void *ctx);
+
+/* shard_flush_some: dispatches what waits and sends it, for the middle of a turn that made much output. Ends nobody. */
+void shard_flush_some(struct shard *s);
+
+/* shard_should_flush: so much output was made that the broker flushes before it routes the next message. */
+static inline bool shard_should_flush(const struct shard *s)
+{
+    return s->turn_out >= s->limits.flush_bytes_turn;
+}
+
+/* shard_append: a record for the store; returns its LSN, 0 when there is no store (nothing to wait for). A failed store
+ * gives LSN_FAILED. */
+#define LSN_FAILED UINT64_MAX
+lsn_t shard_append(struct shard *s, const struct store_rec *rec);
+
+/* shard_store_target: one more target for the record being made; false when out of memory. */
+bool shard_store_target(struct shard *s, uint64_t queue, uint32_t set);
+
+/* shard_mark_dirty, shard_mark_ready: put on the turn's lists, once. */
+void shard_mark_dirty(struct shard *s, struct conn *c);
+void shard_mark_ready(struct shard *s, struct conn *c);
+
+/* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
+enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY };
+
+/* shard_arm: (re)arms; MONO_NEVER disarms. */
+void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);
+
+static inline struct mem *shard_mem(struct shard *s, enum mem_account a)
+{
+    return &s->mem[a];
+}
+
+/* vhost_new, vhost_free: with the built-in exchanges. */
+struct vhost *vhost_new(struct shard *s, struct slice name) MUST_CHECK;
+void vhost_free(struct vhost *v);
+
+/* shard_check: asserts the invariants of everything; for tests. */
+void shard_check(struct shard *s);
+
+#endif
