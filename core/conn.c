@@ -39,8 +39,8 @@ struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d
     c->transport = t;
     c->door = d;
     c->number = s->number_next++;
-    c->rx_at = c->tx_at = s->now;
-    c->login_due = loop_now(s->loop) + s->limits.login_ms;
+    c->rx_at = c->tx_at = loop_now(s->loop); /* between turns s->now may be old */
+    c->login_due = c->rx_at + s->limits.login_ms;
     c->interest = LOOP_READ;
     list_push(&s->conns, &c->all);
     t->up = c;

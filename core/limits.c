@@ -34,7 +34,8 @@ enum {
 };
 
 #define X(field, option, def, min, max, unit, policy, why)                                                             \
-    _Static_assert(offsetof(struct limits, field) == AT_##field * sizeof(uint64_t), #field " is not a plain uint64_t"); \
+    _Static_assert(offsetof(struct limits, field) == AT_##field * sizeof(uint64_t),                                    \
+                   #field " is not a plain uint64_t");                                                                 \
     _Static_assert((def) >= (min) && (def) <= (max), #field ": the default is not allowed");
 LIMIT_LIST(X)
 #undef X

@@ -192,8 +192,8 @@ void shard_free(struct shard *s)
         conn_die(LIST_ITEM(lit, struct conn, all));
     LIST_EACH(&s->sessions, sit)
         session_end(LIST_ITEM(sit, struct session, all));
-    s->ready_first = s->dirty_first = NULL;
-    s->dirty_queue_first = NULL;
+    s->ready_first = s->ready_last = s->dirty_first = s->dirty_last = NULL;
+    s->dirty_queue_first = s->dirty_queue_last = NULL;
     LIST_EACH(&s->dead_conns, cit)
     {
         struct conn *c = LIST_ITEM(cit, struct conn, all);
@@ -478,7 +478,7 @@ void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx)
         struct conn *c = LIST_ITEM(it, struct conn, all);
         conn_close(c, CLOSE_SHUTDOWN);
         if (c->state_now == CONN_LINGERING)
-            shard_arm(s, &c->timer, TIMER_CONN, MIN((mono_ms)c->timer.due, s->now + grace_ms));
+            shard_arm(s, &c->timer, TIMER_CONN, MIN((mono_ms)c->timer.due, loop_now(s->loop) + grace_ms));
     }
     s->loop->ops->wake(s->loop);
 }

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * args.c: the command line.
+ *
+ *     flags[] ─┬─► getopt_long's tables ─► args_parse ─► struct args
+ *              └─► --help, docs/configuration.md
+ *
+ * Invariants
+ *   1. A flag is one row and one case in `take`.
+ *   2. Nothing is printed here: what is wrong goes to the caller in one line.
+ * Cost    nothing that counts.
+ * Thread  one: getopt keeps its state in globals of the C library.
+ */
+#include "app/args.h"
+
+#include <getopt.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Beyond the letters: flags without one. */
+enum { FLAG_VERSION = 256, FLAG_TEST_CONFIG, FLAG_DATA, FLAG_PRINT_DOCS };
+
+struct flag {
+    int id;                          /* its letter, or FLAG_ */
+    const char *name, *value, *help; /* help NULL: not shown */
+};
+
+static const struct flag flags[] = {
+    {'c', "config", "FILE", "read the configuration FILE (mosquitto's grammar)"},
+    {'p', "port", "PORT", "listen on loopback, port PORT only, for every protocol; 0: any free port"},
+    {'v', "verbose", NULL, "log everything (log_type all)"},
+    {'d', "daemon", NULL, "go into the background once everything is open"},
+    {FLAG_TEST_CONFIG, "test-config", NULL, "read the configuration, print OK or what is wrong, open nothing"},
+    {FLAG_DATA, "data", "DIR", "keep messages in DIR: refused, because this version keeps everything in memory"},
+    {'h', "help", NULL, "print this text"},
+    {FLAG_VERSION, "version", NULL, "print the version"},
+    {FLAG_PRINT_DOCS, "print-docs", "PAGE", NULL},
+};
+
+/* port_of: -1 when text is no port. */
+static int port_of(const char *text)
+{
+    int port = 0;
+    for (const char *c = text; *c != 0; c++) {
+        port = port * 10 + (*c - '0');
+        if (*c < '0' || *c > '9' || port > 65535)
+            return -1;
+    }
+    return *text != 0 ? port : -1;
+}
+
+static enum err take_port(struct args *a, const char *text, char *out_why, size_t cap)
+{
+    int port = port_of(text);
+    if (port == -1) {
+        snprintf(out_why, cap, "-p: \"%s\" is not a port; allowed: 0 to 65535", text);
+        return ERR_INVALID;
+    }
+    if (a->port != -1 && a->port != port) {
+        snprintf(out_why, cap, "-p: given twice; for more than one port write listener lines into a file (-c FILE)");
+        return ERR_INVALID;
+    }
+    a->port = port;
+    return ERR_OK;
+}
+
+static enum err take(struct args *a, int id, char *value, char *out_why, size_t cap)
+{
+    switch (id) {
+    case 'c':
+        a->config_file = value;
+        return ERR_OK;
+    case 'p':
+        return take_port(a, value, out_why, cap);
+    case 'v':
+        a->is_verbose = true;
+        return ERR_OK;
+    case 'd':
+        a->in_background = true;
+        return ERR_OK;
+    case 'h':
+        a->wants_help = true;
+        return ERR_OK;
+    case FLAG_VERSION:
+        a->wants_version = true;
+        return ERR_OK;
+    case FLAG_TEST_CONFIG:
+        a->tests_config = true;
+        return ERR_OK;
+    case FLAG_DATA:
+        a->data = value;
+        return ERR_OK;
+    case FLAG_PRINT_DOCS:
+        a->print_docs = value;
+        return ERR_OK;
+    }
+    BUG_ON(true); /* a row without a case */
+    return ERR_INVALID;
+}
+
+/* letters: getopt's short form, ":c:p:vdh". */
+static void letters(char *out)
+{
+    *out++ = ':';
+    for (size_t i = 0; i < ARRAY_N(flags); i++) {
+        if (flags[i].id >= FLAG_VERSION)
+            continue;
+        *out++ = (char)flags[i].id;
+        if (flags[i].value != NULL)
+            *out++ = ':';
+    }
+    *out = 0;
+}
+
+static enum err refuse(int got, char **argv, char *out_why, size_t cap)
+{
+    const char *word = argv[optind - 1];
+    char letter[3] = {'-', (char)optopt, 0};
+    if (optopt != 0 && optopt < FLAG_VERSION)
+        word = letter; /* one of several letters in a word, perhaps */
+    if (got == ':')
+        snprintf(out_why, cap, "%s: a value is missing; weir --help shows which", word);
+    else
+        snprintf(out_why, cap, "%s: unknown option; weir --help lists them", word);
+    return ERR_INVALID;
+}
+
+/* long_forms: getopt's table; the last row stays zero. */
+static void long_forms(struct option *out)
+{
+    for (size_t i = 0; i < ARRAY_N(flags); i++)
+        out[i] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument, NULL, flags[i].id};
+}
+
+enum err args_parse(struct args *a, int argc, char **argv, char *out_why, size_t cap)
+{
+    *a = (struct args){.port = -1};
+    char short_form[2 * ARRAY_N(flags) + 2];
+    struct option long_form[ARRAY_N(flags) + 1] = {{0}};
+    letters(short_form);
+    long_forms(long_form);
+    optind = 0; /* GNU: from the start, also when called again */
+    opterr = 0;
+    enum err e = ERR_OK;
+    while (e == ERR_OK) {
+        int got = getopt_long(argc, argv, short_form, long_form, NULL);
+        if (got == -1)
+            break;
+        e = got == '?' || got == ':' ? refuse(got, argv, out_why, cap) : take(a, got, optarg, out_why, cap);
+    }
+    if (e == ERR_OK && optind < argc) {
+        snprintf(out_why, cap, "\"%s\" is no option; a configuration file is named with -c", argv[optind]);
+        e = ERR_INVALID;
+    }
+    return e;
+}
+
+/* ---- for people --------------------------------------------------------------------------------------------- */
+
+static void spelling(const struct flag *f, struct buf *out)
+{
+    if (f->id < FLAG_VERSION)
+        buf_printf(out, "-%c, ", f->id);
+    buf_printf(out, "--%s", f->name);
+    if (f->value != NULL)
+        buf_printf(out, " %s", f->value);
+}
+
+void args_usage(struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_N(flags); i++) {
+        if (flags[i].help == NULL)
+            continue;
+        size_t from = out->len;
+        buf_put_str(out, flags[i].id < FLAG_VERSION ? "  " : "      ");
+        spelling(&flags[i], out);
+        buf_printf(out, "%*s%s\n", (int)(from + 24 > out->len ? from + 24 - out->len : 1), "", flags[i].help);
+    }
+}
+
+void args_markdown(struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_N(flags); i++) {
+        if (flags[i].help == NULL)
+            continue;
+        buf_put_str(out, "| `");
+        spelling(&flags[i], out);
+        buf_printf(out, "` | %s |\n", flags[i].help);
+    }
+}

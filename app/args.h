@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_APP_ARGS_H
+#define WEIR_APP_ARGS_H
+
+/* args.h: the command line, as mosquitto has it, from one table that `weir --help` is made of, too. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/buf.h"
+#include "core/base/check.h"
+#include "core/base/err.h"
+
+/* Texts point into argv. */
+struct args {
+    const char *config_file; /* NULL: none */
+    const char *data;        /* --data, which this version refuses */
+    const char *print_docs;  /* "configuration", "limits": what docs/ is made with */
+    int port;                /* 0 .. 65535; -1: not given */
+    bool is_verbose, in_background, wants_help, wants_version, tests_config;
+};
+
+/* args_parse: argv[argc] as main gets them (getopt may reorder them). ERR_INVALID: out_why[cap] says what is wrong,
+ * with the cure, in one line. */
+enum err args_parse(struct args *a, int argc, char **argv, char *out_why, size_t cap) MUST_CHECK;
+
+/* args_usage: appends the lines of the flags, in the form of --help. args_markdown: as rows of a table. */
+void args_usage(struct buf *out);
+void args_markdown(struct buf *out);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c: weir, the program.
+ *
+ *     args ─► help, version, --test-config, or: weir_configure ─► weir_open ─► weir_run ─► weir_fini
+ *
+ * Exit codes: 0 after a stop that was asked for, and for what only prints; 2 when the start failed, with one line on
+ * standard error that says where and what to do.
+ *
+ * Cost    nothing that counts.
+ * Thread  this one.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "app/args.h"
+#include "app/docs.h"
+#include "app/wiring.h"
+#include "core/base/buf.h"
+
+enum { EXIT_DONE = 0, EXIT_NO_START = 2 };
+
+/* print: what `make` makes, on standard output. */
+static int print(void (*make)(struct buf *out))
+{
+    struct mem_heap heap;
+    struct mem mem;
+    struct buf text;
+    mem_heap_init(&heap);
+    mem_init(&mem, &heap, "text");
+    buf_init(&text, &mem);
+    make(&text);
+    bool is_out = !buf_is_bad(&text) && fwrite(text.p, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
+    buf_fini(&text);
+    return is_out ? EXIT_DONE : EXIT_NO_START;
+}
+
+static int print_docs(const char *page)
+{
+    if (strcmp(page, "configuration") == 0)
+        return print(docs_configuration);
+    if (strcmp(page, "limits") == 0)
+        return print(docs_limits);
+    weir_say_error("--print-docs: there is no page \"%s\"; allowed: configuration or limits", page);
+    return EXIT_NO_START;
+}
+
+static int serve(const struct args *a)
+{
+    struct weir w;
+    weir_init(&w);
+    enum err e = weir_configure(&w, a);
+    if (e == ERR_OK && a->tests_config)
+        puts("OK");
+    if (e == ERR_OK && !a->tests_config)
+        e = weir_open(&w, a);
+    if (e == ERR_OK && !a->tests_config)
+        weir_run(&w);
+    weir_fini(&w);
+    return e == ERR_OK ? EXIT_DONE : EXIT_NO_START;
+}
+
+int main(int argc, char **argv)
+{
+    struct args a;
+    char why[256];
+    if (args_parse(&a, argc, argv, why, sizeof(why)) != ERR_OK) {
+        weir_say_error("%s", why);
+        return EXIT_NO_START;
+    }
+    if (a.wants_help)
+        return print(docs_help);
+    if (a.wants_version)
+        return puts("weir " WEIR_VERSION) >= 0 ? EXIT_DONE : EXIT_NO_START;
+    if (a.print_docs != NULL)
+        return print_docs(a.print_docs);
+    if (a.data != NULL) {
+        weir_say_error(
+            "--data %s: this version keeps everything in memory, the durable log is not built yet; start without "
+            "--data",
+            a.data);
+        return EXIT_NO_START;
+    }
+    return serve(&a);
+}

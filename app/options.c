@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.c: the table of options. One row is all it takes to give Weir an option: where it is kept, what it may be,
+ * and what it does, for people.
+ *
+ *     "max_keepalive" ─► option_find ─┬─ limit_table[]   (core/limits.h; every limit is an option)
+ *                                     ├─ rows[]          (the rest of what Weir does)
+ *                                     └─ the rest of mosquitto's words: LATER, or REFUSED because they restrict
+ *
+ * Invariants
+ *   1. Every option of mosquitto 2.0 has a row: as far as Weir has it under the same name, with the same meaning.
+ *   2. What restricts access and is not there yet is REFUSED, never LATER: a broker does not come up more open than its
+ *      file says. Only its harmless value, which asks for nothing, passes.
+ *   3. A name occurs once, in rows, limits and second names together.
+ * Cost    a walk over about 150 short names per configuration line. No allocation.
+ * Thread  any; nothing here changes.
+ */
+#include "app/options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "app/config.h"
+#include "core/limits.h"
+
+#define GLOBAL(member)       .scope = SCOPE_GLOBAL, .offset = (uint32_t)offsetof(struct config, member)
+#define PER_LISTENER(member) .scope = SCOPE_LISTENER, .offset = (uint32_t)offsetof(struct config_listener, member)
+#define SWITCH(default_)     .type = OPTION_BOOL, .max = 1, .def = (default_)
+#define VERB(verb_, how)     .type = OPTION_VERB, .verb = (verb_), .values = (how)
+
+#define LATER(name_, harmless_, instead)                                                                               \
+    {                                                                                                                  \
+        .name = (name_), .class = OPTION_LATER, .harmless = (harmless_), .help = (instead)                             \
+    }
+#define REFUSED(name_, harmless_, cure)                                                                                \
+    {                                                                                                                  \
+        .name = (name_), .class = OPTION_REFUSED, .harmless = (harmless_), .help = (cure)                              \
+    }
+
+#define NO_LOGIN                                                                                                       \
+    "passwords cannot be checked yet, and nobody is let in unchecked instead; remove this line, and write "            \
+    "allow_anonymous true only if everybody may log in"
+#define NO_ACCESS                                                                                                      \
+    "access rules cannot be kept yet, and topics are not left open instead; remove this line only if everybody who "   \
+    "logs in may use every topic"
+#define NO_PLUGIN "there are no plugins, and their checks are not left out instead; remove this line to do without"
+#define NO_TLS                                                                                                         \
+    "encrypted listeners are not built yet, and no listener speaks in the clear instead; remove this listener, or "    \
+    "this line and put a TLS proxy in front of a loopback listener"
+#define NO_ID_RULE                                                                                                     \
+    "which client identifiers may log in cannot be restricted yet; remove this line only if every identifier may"
+
+static const struct option rows[] = {
+    /* ---- who may connect, and where */
+    {.name = "listener",
+     .def_text = "1883 and 61613, on loopback",
+     VERB(VERB_LISTENER, "PORT [ADDRESS] | 0 /PATH"),
+     .help =
+         "Begins a listener. ADDRESS is numeric or a host name; without one every address of the machine is used. Port "
+         "0 takes a free port and says which. With 0 and a path that begins with / it is a unix socket. Options of a "
+         "listener stand below this line."},
+    {.name = "port",
+     .scope = SCOPE_LISTENER,
+     .def_text = "",
+     VERB(VERB_PORT, "0 to 65535"),
+     .help =
+         "Port of the default listener, which exists only if port or bind_address is written (`listener` says the same "
+         "in one line)."},
+    {.name = "bind_address",
+     .scope = SCOPE_LISTENER,
+     .def_text = "every address",
+     VERB(VERB_BIND_ADDRESS, "ADDRESS"),
+     .help = "Address of the default listener; its port is 1883 unless port says otherwise."},
+    {.name = "protocol",
+     .def_text = "all",
+     PER_LISTENER(protocol),
+     VERB(VERB_PROTOCOL, "mqtt | stomp | all"),
+     .help = "What is spoken on this listener. With all, the first bytes of a connection decide."},
+    {.name = "socket_domain",
+     .type = OPTION_ENUM,
+     .values = "any|ipv4|ipv6",
+     .def_text = "any",
+     PER_LISTENER(domain),
+     .help = "Use only one version of IP."},
+    {.name = "allow_anonymous",
+     .def_text = "true on loopback, else false",
+     GLOBAL(allow_anonymous),
+     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
+     .help =
+         "Let peers log in without a name. Not written, it is true for listeners on loopback addresses and unix "
+         "sockets "
+         "and false for all others. It holds for all listeners wherever it is written, unless per_listener_settings is "
+         "true. Passwords cannot be checked yet, so that with false nobody can log in."},
+    {.name = "listener_allow_anonymous",
+     .def_text = "what allow_anonymous says",
+     PER_LISTENER(listener_allow_anonymous),
+     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
+     .help = "allow_anonymous for this listener alone; it wins."},
+    {.name = "per_listener_settings",
+     SWITCH(0),
+     GLOBAL(per_listener_settings),
+     .help = "With true, allow_anonymous holds for the listener it is written below, and must be written below one."},
+
+    /* ---- the broker */
+    {.name = "persistent_client_expiration",
+     .type = OPTION_AGE,
+     .min = 1,
+     .max = 4294967294,
+     .def_text = "never",
+     .unit = "s",
+     GLOBAL(limits.session_expiry_s_max),
+     .help = "Longest time a session waits for its owner, as a number and one of h d w m y (a month has 30 days): "
+             "max_session_expiry in mosquitto's words."},
+    {.name = "queue_qos0_messages",
+     SWITCH(0),
+     GLOBAL(queue_qos0_messages),
+     .help = "Keep QoS 0 messages, too, for sessions whose owner is away."},
+    {.name = "retain_available",
+     SWITCH(1),
+     GLOBAL(retain_available),
+     .help = "With false, retained messages are refused."},
+    {.name = "memory_limit",
+     .type = OPTION_UINT,
+     .unit = "bytes",
+     .min = 1048576,
+     .max = 1099511627776,
+     .unlimited = "0",
+     .def_text = "0 (no limit)",
+     GLOBAL(memory_bytes_max),
+     .help = "Heap memory in all. At the limit messages are refused and connections closed."},
+    {.name = "set_tcp_nodelay",
+     SWITCH(1),
+     GLOBAL(set_tcp_nodelay),
+     .help = "Send small packets at once (no Nagle algorithm). Unlike mosquitto's, the default is true."},
+
+    /* ---- the process */
+    {.name = "include_dir",
+     .def_text = "",
+     VERB(VERB_INCLUDE_DIR, "DIRECTORY"),
+     .help =
+         "Reads all files of the directory that end in .conf, in the order of their bytes (A before a). Only in the "
+         "main file; a listener of the main file does not reach into them, nor theirs into each other."},
+    {.name = "log_dest",
+     .def_text = "stderr",
+     VERB(VERB_LOG_DEST, "stderr | stdout | file PATH | none"),
+     .help = "Where the log goes; several lines make several places. SIGHUP opens the file anew."},
+    {.name = "log_type",
+     .def_text = "error, warning, notice",
+     VERB(VERB_LOG_TYPE, "error | warning | notice | information | debug | all | none"),
+     .help = "What is logged; several lines add up. -v is log_type all."},
+    {.name = "log_timestamp", SWITCH(1), GLOBAL(log_timestamp), .help = "Begin log lines with the time (UTC)."},
+    {.name = "connection_messages",
+     SWITCH(1),
+     .def_text = "what log_type says",
+     GLOBAL(connection_messages),
+     .help = "Log why connections end. These lines are of type information: true adds that type unless log_type is "
+             "written, false takes it away."},
+    {.name = "pid_file",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     GLOBAL(pid_file),
+     .help = "Where to write the process id; removed at the end, if `user` may do that in its directory."},
+    {.name = "user",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     GLOBAL(user),
+     .help = "When started as root, become this user and its groups once all listeners are open. Not written: stay."},
+
+    /* ---- mosquitto's, harmless to do without */
+    LATER("allow_duplicate_messages", "false", "a message goes once to a subscriber, however many filters match"),
+    LATER("auto_id_prefix", NULL, NULL),
+    LATER("autosave_interval", NULL, NULL),
+    LATER("autosave_on_changes", "false", NULL),
+    LATER("check_retain_source", "true", "there are no access rules to check against"),
+    LATER("log_facility", NULL, NULL),
+    LATER("log_timestamp_format", NULL, "times are always written as 2026-11-21T10:30:00.000Z"),
+    LATER("max_inflight_bytes", "0", "max_inflight_messages"),
+    LATER("max_qos", "2", NULL),
+    LATER("max_topic_alias", NULL, NULL),
+    LATER("message_size_limit", "0", "max_packet_size, which ends the connection"),
+    LATER("persistence", "false", "everything is in memory"),
+    LATER("persistence_file", NULL, "everything is in memory"),
+    LATER("persistence_location", NULL, "everything is in memory"),
+    LATER("sys_interval", "0", NULL),
+    LATER("upgrade_outgoing_qos", "false", NULL),
+    LATER("http_dir", NULL, NULL),
+    LATER("websockets_headers_size", NULL, NULL),
+    LATER("websockets_log_level", NULL, NULL),
+    LATER("retry_interval", NULL, "does nothing in mosquitto 2 either"),
+    LATER("store_clean_interval", NULL, "does nothing in mosquitto 2 either"),
+    LATER("global_max_clients", "-1", "max_connections"),
+    LATER("retain_expiry_interval", "0", NULL),
+    LATER("packet_buffer_size", NULL, NULL),
+    LATER("packet_max_*", NULL, "login_bytes, max_packet_size"),
+    LATER("enable_control_api", "false", NULL),
+    LATER("mptcp", "false", NULL),
+    LATER("listener_auto_id_prefix", NULL, NULL),
+    LATER("disable_client_cert_date_checks", "false", NULL),
+
+    /* ---- mosquitto's bridges: a link that is missing opens nothing */
+    LATER("connection", NULL, NULL),
+    LATER("address", NULL, NULL),
+    LATER("addresses", NULL, NULL),
+    LATER("bridge_*", NULL, NULL),
+    LATER("cleansession", NULL, NULL),
+    LATER("clientid", NULL, NULL),
+    LATER("idle_timeout", NULL, NULL),
+    LATER("keepalive_interval", NULL, NULL),
+    LATER("local_cleansession", NULL, NULL),
+    LATER("local_clientid", NULL, NULL),
+    LATER("local_password", NULL, NULL),
+    LATER("local_username", NULL, NULL),
+    LATER("notification_topic", NULL, NULL),
+    LATER("notifications", NULL, NULL),
+    LATER("notifications_local_only", NULL, NULL),
+    LATER("password", NULL, NULL),
+    LATER("remote_clientid", NULL, NULL),
+    LATER("remote_password", NULL, NULL),
+    LATER("remote_username", NULL, NULL),
+    LATER("restart_timeout", NULL, NULL),
+    LATER("round_robin", NULL, NULL),
+    LATER("start_type", NULL, NULL),
+    LATER("threshold", NULL, NULL),
+    LATER("topic", NULL, NULL),
+    LATER("try_private", NULL, NULL),
+    LATER("username", NULL, NULL),
+
+    /* ---- mosquitto's, and they restrict */
+    REFUSED("password_file", NULL, NO_LOGIN),
+    REFUSED("acl_file", NULL, NO_ACCESS),
+    REFUSED("mount_point", NULL, NO_ACCESS),
+    REFUSED("plugin", NULL, NO_PLUGIN),
+    REFUSED("plugin_load", NULL, NO_PLUGIN),
+    REFUSED("plugin_use", NULL, NO_PLUGIN),
+    REFUSED("plugin_opt_*", NULL, NO_PLUGIN),
+    REFUSED("global_plugin", NULL, NO_PLUGIN),
+    REFUSED("auth_plugin", NULL, NO_PLUGIN),
+    REFUSED("auth_plugin_deny_special_chars", NULL, NO_PLUGIN),
+    REFUSED("auth_opt_*", NULL, NO_PLUGIN),
+    REFUSED("allow_zero_length_clientid", "true", NO_ID_RULE),
+    REFUSED("clientid_prefixes", NULL, NO_ID_RULE),
+    REFUSED("use_username_as_clientid", "false", NO_ID_RULE),
+    REFUSED("accept_protocol_versions", NULL, "all versions are accepted; remove this line only if they may be"),
+    REFUSED("bind_interface", NULL,
+            "listeners cannot be tied to an interface yet; name its address in the listener line instead"),
+    REFUSED("proxy_protocol_v2", "false", "the PROXY header is not understood yet; remove this listener"),
+    REFUSED("proxy_protocol_v2_require_tls", "false", "the PROXY header is not understood yet; remove this listener"),
+    REFUSED("websockets_origin", NULL, "WebSocket is not built yet; remove this listener"),
+    REFUSED("cafile", NULL, NO_TLS),
+    REFUSED("capath", NULL, NO_TLS),
+    REFUSED("certfile", NULL, NO_TLS),
+    REFUSED("keyfile", NULL, NO_TLS),
+    REFUSED("crlfile", NULL, NO_TLS),
+    REFUSED("dhparamfile", NULL, NO_TLS),
+    REFUSED("ciphers", NULL, NO_TLS),
+    REFUSED("ciphers_tls1.3", NULL, NO_TLS),
+    REFUSED("require_certificate", "false", NO_TLS),
+    REFUSED("use_identity_as_username", "false", NO_TLS),
+    REFUSED("use_subject_as_username", "false", NO_TLS),
+    REFUSED("psk_file", NULL, NO_TLS),
+    REFUSED("psk_hint", NULL, NO_TLS),
+    REFUSED("tls_version", NULL, NO_TLS),
+    REFUSED("tls_engine", NULL, NO_TLS),
+    REFUSED("tls_engine_kpass_sha1", NULL, NO_TLS),
+    REFUSED("tls_keyform", NULL, NO_TLS),
+};
+
+/* Second names. */
+static const struct {
+    const char *name, *option;
+} also[] = {
+    {"global_max_connections", "max_connections"}, /* mosquitto 2.1 */
+    {"retained_persistence", "persistence"},
+};
+
+/* What mosquitto's spelling of a limit has beyond a plain number. */
+static const struct {
+    const char *option, *unlimited;
+    enum option_verb verb;
+} limit_extra[] = {
+    {"max_connections", "-1", VERB_MAX_CONNECTIONS},
+    {"max_packet_size", "0", VERB_NONE},
+    {"max_inflight_messages", "0", VERB_NONE},
+};
+
+static void from_limit(const struct limit_desc *d, struct option *out)
+{
+    *out = (struct option){.name = d->option,
+                           .help = d->why,
+                           .unit = d->unit,
+                           .policy = d->policy,
+                           .def = d->def,
+                           .min = d->min,
+                           .max = d->max,
+                           .class = OPTION_WORKS,
+                           .scope = SCOPE_GLOBAL,
+                           .type = OPTION_UINT,
+                           .offset = (uint32_t)offsetof(struct config, limits) + d->offset};
+    for (size_t i = 0; i < ARRAY_N(limit_extra); i++) {
+        if (strcmp(limit_extra[i].option, d->option) == 0) {
+            out->unlimited = limit_extra[i].unlimited;
+            out->verb = limit_extra[i].verb;
+        }
+    }
+}
+
+unsigned option_n(void)
+{
+    return (unsigned)ARRAY_N(rows) + limit_table_n;
+}
+
+void option_at(unsigned i, struct option *out)
+{
+    BUG_ON(i >= option_n());
+    if (i < ARRAY_N(rows))
+        *out = rows[i];
+    else
+        from_limit(&limit_table[i - ARRAY_N(rows)], out);
+}
+
+/* is_called: name is the row's name, or belongs to the family "prefix_*". */
+static bool is_called(const char *row, struct slice name)
+{
+    size_t n = strlen(row);
+    if (row[n - 1] == '*')
+        return slice_starts_with(name, slice_make(row, n - 1)) && name.len >= n;
+    return slice_eq_str(name, row);
+}
+
+bool option_find(struct slice name, struct option *out)
+{
+    for (size_t i = 0; i < ARRAY_N(also); i++) {
+        if (slice_eq_str(name, also[i].name))
+            name = slice_from_str(also[i].option);
+    }
+    for (unsigned i = 0; i < option_n(); i++) {
+        option_at(i, out);
+        if (is_called(out->name, name))
+            return true;
+    }
+    return false;
+}
+
+#define NAME_MAX_COMPARED 40u
+
+/* distance: how many letters to change, add or leave out to make b of a (Levenshtein); both at most NAME_MAX_COMPARED.
+ */
+static unsigned distance(struct slice a, struct slice b)
+{
+    unsigned row[NAME_MAX_COMPARED + 1];
+    for (size_t j = 0; j <= b.len; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= a.len; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= b.len; j++) {
+            unsigned up = row[j];
+            unsigned change = diagonal + (a.p[i - 1] != b.p[j - 1]);
+            row[j] = MIN(change, MIN(up, row[j - 1]) + 1);
+            diagonal = up;
+        }
+    }
+    return row[b.len];
+}
+
+const char *option_nearest(struct slice name)
+{
+    if (name.len > NAME_MAX_COMPARED)
+        return NULL;
+    const char *nearest = NULL;
+    unsigned best = (unsigned)MIN(name.len / 3, 3) + 1;
+    for (unsigned i = 0; i < option_n(); i++) {
+        struct option o;
+        option_at(i, &o);
+        struct slice candidate = slice_from_str(o.name);
+        unsigned d = candidate.len > NAME_MAX_COMPARED ? best : distance(name, candidate);
+        if (d < best) {
+            best = d;
+            nearest = o.name;
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_PERSIST_STORE_IMAGE_H
+#define WEIR_PERSIST_STORE_IMAGE_H
+
+/*
+ * store_image.h: what a log amounts to: the records that still mean something after all before them were applied. It is
+ * the "disk" behind the in-memory store, and the yardstick for what replay must give back (core/store.h: "living").
+ *
+ *     apply(record 1), apply(record 2), ...  ─►  visit(each living record, in LSN order)
+ *
+ * Living means
+ *   PUBLISH   some target is not settled and its queue not ended: visited with those targets only; or its inbound QoS 2
+ * id is not released and its session not ended: visited with rx_id, and with msg NULL once no target is left RETAIN the
+ * last of its topic, unless that one cleared it SESSION   until its end; a change is folded into the first record and
+ * keeps that one's LSN, so that a session is always visited before what refers to it QUEUE     until its end or its
+ * owner's; changes as for SESSION BIND      until unbound or its queue's end; changes as for SESSION the rest  never:
+ * they are what ends the others
+ *
+ * Thread: one at a time.
+ */
+
+#include <stdint.h>
+
+#include "core/base/check.h"
+#include "core/base/list.h"
+#include "core/base/mem.h"
+#include "core/store.h"
+
+struct store_image;
+
+/* One record that owns what it points to, but for the message. Freed with mem_free. */
+struct rec_copy {
+    struct list_node node; /* for the holder */
+    struct store_rec rec;  /* target, name and key point into this block */
+    size_t bytes;          /* of this block and of the message */
+    struct store_target target[];
+};
+
+/* rec_copy_new: copies rec and its targets, name and key; rec.msg is the same pointer and not held. NULL: out of
+ * memory. */
+struct rec_copy *rec_copy_new(struct mem *mem, const struct store_rec *rec) MUST_CHECK;
+
+/* store_image_new: an empty one; NULL when out of memory. `mem` must outlive it. */
+struct store_image *store_image_new(struct mem *mem) MUST_CHECK;
+
+/* store_image_free: nobody may hold a message that visit showed (BUG_ON). NULL is fine. */
+void store_image_free(struct store_image *img);
+
+/* store_image_apply: the next record of the log, rec->lsn greater than all before. Everything is copied, the message
+ * included. ERR_NOMEM: nothing has changed. Not from within visit (BUG_ON). */
+enum err store_image_apply(struct store_image *img, const struct store_rec *rec) MUST_CHECK;
+
+/* store_image_visit: every living record in LSN order, until visit returns an error, which is then returned. What the
+ * record points to lives until visit returns; a message may be held longer, but not beyond the image. */
+enum err store_image_visit(struct store_image *img, store_visit_fn visit, void *ctx) MUST_CHECK;
+
+/* store_image_lsn: of the last record applied, 0: none. */
+lsn_t store_image_lsn(const struct store_image *img);
+
+/* store_image_bytes: size of all living records, messages included. */
+uint64_t store_image_bytes(const struct store_image *img);
+
+/* store_image_check: asserts all invariants; for tests. */
+void store_image_check(const struct store_image *img);
+
+#endif
