@@ -142,8 +142,11 @@ struct shard *shard_new(const struct shard_config *config)
     struct mem boot;
     mem_init(&boot, config->heap, "shard");
     struct shard *s = mem_zalloc(&boot, sizeof *s);
-    if (!s)
+    if (!s) {
+        if (config->store)
+            config->store->ops->close(config->store);
         return NULL;
+    }
     s->heap = config->heap;
     init_accounts(s);
     s->mem[MEM_SHARD] = boot; /* the shard's own block is its first */

@@ -121,7 +121,8 @@ struct shard {
     void *on_stopped_ctx;
 };
 
-/* shard_new: the loop's on_turn is set. Opens the store. NULL when out of memory or when the store will not open (logged). */
+/* shard_new: the loop's on_turn is set. Opens the store. NULL when out of memory or when the store will not open
+ * (logged); the store is closed then. */
 struct shard *shard_new(const struct shard_config *config) MUST_CHECK;
 
 /* shard_free: drops every connection, session, queue and message; the heap's accounts are empty afterwards (BUG_ON in
