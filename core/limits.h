@@ -33,7 +33,7 @@
     X(session_expiry_s_max, "max_session_expiry", 4294967295, 0, 4294967295, "s", "cut", "longest time a session waits for its owner (4294967295: for ever)") \
     X(keepalive_s_max, "max_keepalive", 65535, 0, 65535, "s", "cut", "longest keep-alive; MQTT 5 peers are told (0 is then not allowed)") \
     X(retained_max, "max_retained_messages", 10000000, 0, 4294967295, "messages", "refuse", "retained messages of one virtual host") \
-    X(route_cache_n, "route_cache", 16384, 16, 1048576, "topics", "cut", "topics whose routing result is remembered") \
+    X(route_cache_n, "route_cache", 16384, 64, 1048576, "topics", "cut", "topics whose routing result is remembered") \
     X(read_bytes_turn, "read_budget", 262144, 4096, 16777216, "bytes", "queue", "bytes read from one connection in one turn") \
     X(flush_bytes_turn, "flush_bytes", 1048576, 65536, 67108864, "bytes", "cut", "output made in one turn after which everything is sent before more is routed") \
     X(timers_turn, "timer_budget", 10000, 1, 1000000, "timers", "queue", "timers fired in one turn") \

@@ -24,6 +24,8 @@
 #include "core/session.h"
 #include "core/shard.h"
 
+enum { SETS_FRESH_MAX = 1024 }; /* binding sets of one router generation */
+
 static struct shard *shard_of(const struct queue *q)
 {
     return q->vhost->shard;
@@ -132,24 +134,37 @@ static bool set_is(const struct binding_set *b, uint8_t qos, bool rap, const uin
            memcmp(b->sub_id, sub_id, n * sizeof *sub_id) == 0;
 }
 
-/* set_slot: a place for one more set: one that no entry and no valid route can refer to, or a new one. */
-static struct binding_set *set_slot(struct queue *q, struct mem *mem)
+/* set_reusable: one that no entry and no valid route can refer to. */
+static struct binding_set *set_reusable(struct queue *q, struct mem *mem)
 {
     for (uint32_t i = 0; i < q->set_n; i++) {
         struct binding_set *b = &q->set[i];
         if (b->refs == 0 && b->gen != q->vhost->router.gen) {
             mem_free(mem, b->sub_id);
-            b->sub_id = NULL;
-            b->sub_id_n = 0;
+            *b = (struct binding_set){0};
             return b;
         }
     }
-    if (q->set_n == UINT16_MAX)
-        return NULL;
-    struct binding_set *grown = mem_realloc(mem, q->set, (q->set_n + 1u) * sizeof *grown);
-    if (!grown)
-        return NULL;
-    q->set = grown;
+    return NULL;
+}
+
+/* set_slot: a place for one more set. When one router generation made many, a new generation makes those reusable that no
+ * entry refers to; routes are then made anew. */
+static struct binding_set *set_slot(struct queue *q, struct mem *mem)
+{
+    struct binding_set *b = set_reusable(q, mem);
+    if (!b && q->set_n >= SETS_FRESH_MAX) {
+        router_touch(&q->vhost->router);
+        b = set_reusable(q, mem);
+    }
+    if (b)
+        return b;
+    if (q->set_n == 0 || (q->set_n >= 4 && (q->set_n & (q->set_n - 1)) == 0)) { /* full up to a power of two */
+        struct binding_set *grown = mem_realloc(mem, q->set, MAX(4u, q->set_n * 2u) * sizeof *grown);
+        if (!grown)
+            return NULL;
+        q->set = grown;
+    }
     q->set[q->set_n] = (struct binding_set){0};
     return &q->set[q->set_n++];
 }
@@ -164,6 +179,8 @@ uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published
             return i + SET_PLAIN_N;
         }
     }
+    if (q->set_n == UINT16_MAX)
+        return qos + (retain_as_published ? 3u : 0u); /* 65,535 combinations wait in this queue: it loses the ids */
     struct mem *mem = shard_mem(shard_of(q), MEM_QUEUE);
     uint32_t *ids = mem_alloc(mem, n * sizeof *ids);
     struct binding_set *b = ids ? set_slot(q, mem) : NULL;
@@ -305,6 +322,8 @@ void queue_requeue(struct entry *e)
     queue_mark(q);
 }
 
+static void dispatch_ready(struct queue *q);
+
 /* ---- push --------------------------------------------------------------------------------------------------- */
 
 bool queue_is_over(const struct queue *q, uint64_t bytes)
@@ -327,7 +346,9 @@ bool queue_would_refuse(const struct queue *q, uint64_t bytes)
 /* make_room: by the queue's policy. False: the new message is the one to go. */
 static bool make_room(struct queue *q, uint64_t bytes)
 {
-    queue_dispatch(q); /* a consumer with credit empties it before anything is lost */
+    dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
+    if (q->ready_n == 0 && queue_has_taker(q))
+        return true; /* larger than the whole limit, but it does not stay */
     while (queue_is_over(q, bytes)) {
         struct list_node *oldest = list_first(&q->ready);
         if (q->policy->overflow != OVERFLOW_DROP_HEAD || !oldest) {
@@ -343,7 +364,8 @@ static bool make_room(struct queue *q, uint64_t bytes)
 void queue_push(struct queue *q, const struct msg *m, const struct push *how)
 {
     uint64_t bytes = msg_bytes(m);
-    if (UNLIKELY(queue_is_over(q, bytes)) && q->policy->overflow != OVERFLOW_REJECT && !make_room(q, bytes)) {
+    bool was_over = queue_is_over(q, bytes) && q->policy->overflow != OVERFLOW_REJECT;
+    if (UNLIKELY(was_over) && !make_room(q, bytes)) {
         log_settle(q, how->lsn);
         return;
     }
@@ -356,6 +378,8 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
     list_push(&q->ready, &e->node);
     q->ready_n++;
     q->bytes += bytes;
+    if (UNLIKELY(was_over))
+        dispatch_ready(q);
     queue_mark(q);
 }
 
@@ -515,23 +539,18 @@ void queue_deliver_again(struct entry *e)
         entry_settle(e);
 }
 
-/* feed: lets retained messages in behind what waits. False when there is nothing to dispatch for now. */
-static bool feed(struct queue *q)
+bool queue_has_taker(const struct queue *q)
 {
-    enum { REPLAY_BATCH = 256 };
-    if (q->replay)
-        (void)replay_feed(q, REPLAY_BATCH);
-    if (!list_is_empty(&q->ready))
-        return true;
-    queue_mark(q); /* the cursor found nothing among the topics it looked at: it goes on next turn */
+    LIST_EACH(&q->consumers, it)
+        if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
+            return true;
     return false;
 }
 
-void queue_dispatch(struct queue *q)
+/* dispatch_ready: what waits now; retained messages that still have to come are not fed in. */
+static void dispatch_ready(struct queue *q)
 {
-    if (q->is_dead || !feed(q))
-        return;
-    while (!list_is_empty(&q->ready) || (q->replay && feed(q))) {
+    while (!list_is_empty(&q->ready)) {
         struct consumer *c = next_consumer(q);
         if (!c)
             return;
@@ -541,6 +560,30 @@ void queue_dispatch(struct queue *q)
             continue;
         }
         if (!deliver(e, c))
+            return;
+    }
+}
+
+/* feed: lets retained messages in behind what waits. False when there is nothing to dispatch for now. */
+static bool feed(struct queue *q)
+{
+    enum { REPLAY_BATCH = 256 };
+    if (q->replay)
+        (void)replay_feed(q, REPLAY_BATCH);
+    if (!list_is_empty(&q->ready))
+        return true;
+    if (q->replay && queue_has_taker(q))
+        queue_mark(q); /* the cursor found nothing among the topics it looked at: it goes on in the next round */
+    return false;
+}
+
+void queue_dispatch(struct queue *q)
+{
+    if (q->is_dead)
+        return;
+    while (feed(q)) {
+        dispatch_ready(q);
+        if (!q->replay || !list_is_empty(&q->ready))
             return;
     }
 }

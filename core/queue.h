@@ -149,6 +149,9 @@ void queue_deliver_again(struct entry *e);
 bool queue_is_over(const struct queue *q, uint64_t bytes);
 bool queue_is_half(const struct queue *q);
 
+/* queue_has_taker: is there a consumer with credit? */
+bool queue_has_taker(const struct queue *q);
+
 /* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only. */
 void queue_dispatch(struct queue *q);
 

@@ -345,6 +345,19 @@ static void push_retained(struct queue *q, const struct replay *p, const struct 
     queue_push(q, m, &how);
 }
 
+/* replay_stand: the cursor waits on `at`, pinned; the root needs no pin. */
+static void replay_stand(struct retained *r, struct replay *p, trie_at at)
+{
+    trie_at was = p->at;
+    p->at = at == r->root ? 0 : at;
+    if (p->at == was)
+        return;
+    if (p->at)
+        trie_pin(&r->trie, p->at);
+    if (was)
+        trie_unpin(&r->trie, was);
+}
+
 /* replay_run: moves one cursor; *left counts down. True when it reached the end. */
 static bool replay_run(struct queue *q, struct replay *p, uint32_t *left)
 {
@@ -356,28 +369,25 @@ static bool replay_run(struct queue *q, struct replay *p, uint32_t *left)
         walk_resume(&w, p->at);
     else
         walk_at_root(&w);
-    bool is_done = false;
+    trie_at done = w.at; /* everything up to this node has been dealt with */
     for (uint32_t steps = 0; *left > 0 && steps < STEPS_MAX; steps++) {
-        if (!walk_next(&w)) {
-            is_done = true;
-            break;
-        }
+        if (!walk_next(&w))
+            return true;
         const struct msg *m = walk_msg(&w);
-        if (!m || is_expired(r, m))
-            continue;
-        push_retained(q, p, m);
-        --*left;
-        if (queue_is_half(q))
-            *left = 0;
+        if (m && !is_expired(r, m)) {
+            if (queue_is_over(q, msg_bytes(m)) && !(q->ready_n == 0 && queue_has_taker(q))) {
+                *left = 0; /* it comes again when there is room, or when somebody takes it at once */
+                break;
+            }
+            push_retained(q, p, m);
+            --*left;
+            if (queue_is_half(q))
+                *left = 0;
+        }
+        done = w.at;
     }
-    if (!is_done && w.at != p->at) {
-        if (w.at != w.root)
-            trie_pin(&r->trie, w.at);
-        if (p->at)
-            trie_unpin(&r->trie, p->at);
-        p->at = w.at != w.root ? w.at : 0;
-    }
-    return is_done;
+    replay_stand(r, p, done);
+    return false;
 }
 
 uint32_t replay_feed(struct queue *q, uint32_t budget)

@@ -34,7 +34,11 @@ enum { CACHE_FIRST = 64, WALK_BITS = 24 };
 
 void router_init(struct router *r, struct shard *shard, uint32_t cache_max)
 {
-    *r = (struct router){.shard = shard, .mem = shard_mem(shard, MEM_ROUTER), .cache_max = cache_max, .gen = 1, .serial_next = 1};
+    uint32_t max = CACHE_FIRST; /* a power of two, for the masks */
+    while (max * 2 <= cache_max)
+        max *= 2;
+    *r = (struct router){
+        .shard = shard, .mem = shard_mem(shard, MEM_ROUTER), .cache_max = max, .gen = 1, .serial_next = 1};
     trie_init(&r->trie, r->mem, shard->seed);
 }
 
@@ -395,10 +399,16 @@ static bool route_fill(struct router *r, struct route *route, struct exchange *x
     route->topic_len = (uint32_t)key.len;
     route->exchange = x;
     route->hash = hash;
-    bool ok = x->kind == EXCHANGE_DEFAULT ? fill_by_name(r, route, x, key) : fill_by_match(r, route, x, key);
-    if (ok)
-        route->gen = r->gen;
-    return ok;
+    for (;;) {
+        uint64_t gen = r->gen;
+        if (!(x->kind == EXCHANGE_DEFAULT ? fill_by_name(r, route, x, key) : fill_by_match(r, route, x, key)))
+            return false;
+        if (gen == r->gen)
+            break;
+        route->target_n = 0; /* a queue had to make its binding sets reusable: those of the first targets may be, too */
+    }
+    route->gen = r->gen;
+    return true;
 }
 
 static uint32_t way_of(uint32_t cache_n, uint64_t hash)
@@ -406,8 +416,8 @@ static uint32_t way_of(uint32_t cache_n, uint64_t hash)
     return ((uint32_t)(hash >> 20) & (cache_n / 2 - 1)) * 2;
 }
 
-/* cache_grow: doubles by four while topics keep missing; routes move, they are not copied. A route that finds both its
- * new ways taken stays in neither and is freed only if no connection can hold it: so it is kept by swapping. */
+/* cache_grow: four times as many while topics keep missing; routes move, they are not copied, as connections point to
+ * them. */
 static void cache_grow(struct router *r)
 {
     uint32_t n = r->cache_n ? r->cache_n * 4 : CACHE_FIRST;
