@@ -192,6 +192,7 @@ static enum err replay_for(struct queue *q, const struct exchange *x, const stru
 {
     if (x != q->vhost->topic_exchange)
         return ERR_OK;
+    replay_close_filter(q, f); /* a repeated SUBSCRIBE starts it anew */
     uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
     return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
 }
@@ -242,6 +243,7 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
     struct binding *b = me->queue ? router_find(r, me->vhost->topic_exchange, f, me->queue) : NULL;
     lsn_t lsn = 0;
     if (b) {
+        replay_close_filter(me->queue, f); /* [MQTT-3.10.4-2] nothing new from here on */
         router_unbind(r, b);
         me->binding_n--;
         lsn = log_binding(c->shard, STORE_UNBIND, me->queue, me->vhost->topic_exchange, f, NULL);
@@ -271,6 +273,8 @@ struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const
     if (e != ERR_OK && q)
         queue_delete(q);
     conn_owe(c, how->receipt, e, 0);
+    if (k && how->receipt != RECEIPT_NONE)
+        conn_hold(c, k);
     return k;
 }
 
@@ -301,6 +305,8 @@ struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const str
 {
     struct consumer *k = consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up);
     conn_owe(c, how->receipt, k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
+    if (k && how->receipt != RECEIPT_NONE)
+        conn_hold(c, k);
     return k;
 }
 

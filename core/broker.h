@@ -111,7 +111,8 @@ struct consume {
 
 /* broker_consume_filter: a subscription queue of its own (exclusive, auto-delete, unnamed) bound to exchange x (NULL:
  * amq.topic) by filter, consumed by this session. For STOMP /topic, /mqtt, /exchange subscriptions. Retained messages follow
- * by opts->retain_handling (0 or 2). NULL on failure; the receipt is answered in both cases: ERR_OK, ERR_NOMEM, ERR_DENIED, ERR_STORE. */
+ * by opts->retain_handling (0 or 2). NULL on failure; the receipt is answered in both cases: ERR_OK, ERR_NOMEM, ERR_DENIED,
+ * ERR_STORE; the first delivery comes after it. */
 struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,
                                        const struct binding_opts *opts, const struct consume *how);
 

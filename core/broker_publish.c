@@ -217,7 +217,7 @@ void broker_publish(struct conn *c, const struct publish *p)
     struct session *me = c->session;
     BUG_ON(!me);
     if (p->rx_id && rx_has(me, p->rx_id)) { /* [MQTT-4.3.3-10] a repetition */
-        conn_owe(c, p->receipt, ERR_OK, 0);
+        conn_owe(c, p->receipt, ERR_OK, s->lsn_last); /* the first one's record may still be on its way */
         return;
     }
     struct msgview view = p->msg;

@@ -498,6 +498,24 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
         conn_close(c, CLOSE_NOMEM);
 }
 
+void conn_hold(struct conn *c, struct consumer *k)
+{
+    struct owed_ring *r = c->owed;
+    if (!r || r->n == 0)
+        return; /* answered already */
+    r->v[(r->first + r->n - 1) & (r->cap - 1)].held = k;
+    k->is_held = 1;
+}
+
+void conn_forget_consumer(struct conn *c, const struct consumer *k)
+{
+    for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
+        struct owed *o = &c->owed->v[(c->owed->first + i) & (c->owed->cap - 1)];
+        if (o->held == k)
+            o->held = NULL;
+    }
+}
+
 void conn_pay(struct conn *c, lsn_t durable)
 {
     struct owed_ring *r = c->owed;
@@ -506,6 +524,10 @@ void conn_pay(struct conn *c, lsn_t durable)
         r->first = (r->first + 1) & (r->cap - 1);
         r->n--;
         pay(c, o.receipt, o.result);
+        if (o.held) {
+            o.held->is_held = 0;
+            queue_mark(o.held->queue);
+        }
     }
     if (r && r->n == 0)
         owed_free(c);

@@ -41,6 +41,7 @@ struct owed {
     lsn_t lsn;
     uint64_t receipt;
     enum err result;
+    struct consumer *held; /* gets its first delivery after this receipt, or NULL */
 };
 
 struct owed_ring {
@@ -159,6 +160,10 @@ void conn_flush(struct conn *c);
 
 /* conn_owe: a verb's receipt: answered now if nothing is owed before it and `lsn` is durable, else kept in order. */
 void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn);
+/* conn_hold: the receipt just owed is the one of k's subscription: while it waits, k gets no deliveries. conn_forget_consumer:
+ * k was cancelled meanwhile. */
+void conn_hold(struct conn *c, struct consumer *k);
+void conn_forget_consumer(struct conn *c, const struct consumer *k);
 /* conn_pay: answers what became durable. */
 void conn_pay(struct conn *c, lsn_t durable);
 

@@ -259,8 +259,7 @@ static void inflight_unlink(struct entry *e)
     e->queue->inflight_n--;
     if (e->counted)
         s->sent_n--;
-    if (e->consumer)
-        e->consumer->inflight_n--;
+    consumer_settled(e->consumer);
     e->counted = 0;
     e->session = NULL;
     e->consumer = NULL;

@@ -52,7 +52,7 @@ struct entry {
     const struct msg *msg;
     struct queue *queue;
     struct session *session;   /* while in flight: who has it */
-    struct consumer *consumer; /* while in flight; NULL if the subscription was cancelled meanwhile */
+    struct consumer *consumer; /* while in flight; it may be cancelled meanwhile */
     uint64_t seq;    /* order in the queue; kept when requeued */
     lsn_t lsn;       /* of the publish in the store; 0: not logged */
     uint32_t ticket; /* while in flight: packet id or delivery tag */

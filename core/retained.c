@@ -330,6 +330,20 @@ static void replay_close(struct queue *q, struct replay *p)
     mem_free(replay_mem(q), p);
 }
 
+void replay_close_filter(struct queue *q, const struct filter *f)
+{
+    struct replay **link = &q->replay;
+    while (*link) {
+        struct replay *p = *link;
+        if (!filter_is_equal(&(struct filter){.tok = p->tok, .n = p->tok_n}, f)) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        replay_close(q, p);
+    }
+}
+
 void replay_close_all(struct queue *q)
 {
     while (q->replay) {

@@ -65,6 +65,9 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
  * looked at this time matched: go on while q->replay is set and the queue is below half). */
 uint32_t replay_feed(struct queue *q, uint32_t budget);
 
+/* replay_close_filter: the subscription with this filter ended or begins anew: its unfinished replay ends. */
+void replay_close_filter(struct queue *q, const struct filter *f);
+
 /* replay_close_all: the queue is going away. */
 void replay_close_all(struct queue *q);
 

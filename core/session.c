@@ -275,24 +275,32 @@ void consumer_cancel(struct consumer *c)
 {
     struct queue *q = c->queue;
     struct session *s = c->session;
-    if (c->inflight_n > 0)
-        LIST_EACH(&s->inflight, it)
-            if (LIST_ITEM(it, struct entry, node)->consumer == c)
-                LIST_ITEM(it, struct entry, node)->consumer = NULL;
+    if (c->is_held && s->conn)
+        conn_forget_consumer(s->conn, c);
     list_del(&c->in_queue);
     list_del(&c->in_session);
     if (s->queue == q)
         s->queue = NULL;
-    mem_free(mem_of(s), c);
+    c->up = NULL;
+    c->is_cancelled = 1;
+    if (c->inflight_n == 0)
+        mem_free(mem_of(s), c);
     if (list_is_empty(&q->consumers) && (q->owner == s || q->policy->auto_delete))
         queue_delete(q);
+}
+
+void consumer_settled(struct consumer *c)
+{
+    BUG_ON(c->inflight_n == 0);
+    if (--c->inflight_n == 0 && c->is_cancelled)
+        mem_free(mem_of(c->session), c);
 }
 
 bool consumer_has_credit(const struct consumer *c)
 {
     const struct session *s = c->session;
     struct conn *conn = s->conn;
-    if (!conn || !conn->logged_in || conn->is_closing || s->resend)
+    if (!conn || !conn->logged_in || conn->is_closing || s->resend || c->is_held)
         return false;
     if (conn_is_blocked(conn))
         return false;
@@ -468,7 +476,7 @@ void session_check(const struct session *s)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
         BUG_ON(e->session != s || e->state == ENTRY_READY || tickets_get(s, e->ticket) != e);
-        BUG_ON(e->consumer && e->consumer->session != s);
+        BUG_ON(!e->consumer || e->consumer->session != s);
         BUG_ON((e->state == ENTRY_RECEIVED) != (e->msg == NULL));
         sent += e->counted;
         n++;

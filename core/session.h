@@ -43,6 +43,8 @@ struct consumer {
     uint32_t sub_id;       /* for deliveries from queues this session did not bind (named queues, groups); 0: none */
     uint8_t qos;           /* cap */
     uint8_t mode;          /* enum ack_mode */
+    uint8_t is_held : 1;   /* no deliveries yet: the receipt of its subscription still waits */
+    uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
 };
 
 /* Tickets: number → entry; a power-of-two ring indexed by ticket, grown when two living tickets would share a slot. */
@@ -120,9 +122,11 @@ enum err session_own_queue(struct session *s) MUST_CHECK;
 /* consumer_new: joins queue and session; marks the queue for dispatch. NULL: out of memory. */
 struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode mode, uint32_t prefetch, uint8_t qos,
                               void *up) MUST_CHECK;
-/* consumer_cancel: leaves the queue. Entries in flight stay acknowledgeable (entry->consumer = NULL). Frees c; an
- * auto-delete queue without consumers is deleted. */
+/* consumer_cancel: leaves the queue; c->up is forgotten. Entries in flight stay acknowledgeable, and c lives until the last
+ * of them is settled; without any it is freed. An auto-delete queue without consumers is deleted. */
 void consumer_cancel(struct consumer *c);
+/* consumer_settled: one of its entries left the in-flight list. */
+void consumer_settled(struct consumer *c);
 
 /* consumer_has_credit: online, output not blocked, prefetch and quota left. */
 bool consumer_has_credit(const struct consumer *c);
