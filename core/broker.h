@@ -88,7 +88,7 @@ void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt);
 static inline bool broker_topic_is_last(const struct conn *c, struct slice topic)
 {
     const struct route *r = c->route;
-    return r && r->serial == c->route_serial && r->topic_len == topic.len && memcmp(r->topic, topic.p, topic.len) == 0;
+    return r && r->serial == c->route_serial && slice_eq(slice_make(r->topic, r->topic_len), topic);
 }
 
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * close.c: texts and will rules of the close reasons, from CLOSE_LIST. One enum serves the log, the statistics
- * and the adapters; which protocol word a reason becomes is decided in the adapter (mqtt_reason.c, stomp_adapter.c).
+ * close.c: texts and will rules of the close reasons, generated from CLOSE_LIST.
+ *
+ * One enum serves the log, the statistics and the adapters; which protocol word a reason becomes is decided in the
+ * adapter (proto_mqtt/mqtt_adapter.c, proto_stomp/stomp_error.c). A reason cannot be added without a sentence for people
+ * and a decision about the will.
+ *
+ * Thread  pure functions over const tables.
  */
 #include "core/close.h"
 

@@ -94,9 +94,9 @@ void queue_delete(struct queue *q)
     replay_close_all(q);
     LIST_EACH(&q->bindings, it)
         router_unbind(&q->vhost->router, LIST_ITEM(it, struct binding, in_queue));
-    struct list_node *node;
-    while ((node = list_first(&q->consumers)) != NULL) {
-        struct consumer *c = LIST_ITEM(node, struct consumer, in_queue);
+    LIST_EACH(&q->consumers, cit)
+    {
+        struct consumer *c = LIST_ITEM(cit, struct consumer, in_queue);
         struct conn *conn = c->session->conn;
         if (conn && conn->adapter && conn->adapter->on_consumer_gone)
             conn->adapter->on_consumer_gone(conn, c);

@@ -469,7 +469,7 @@ const struct route *router_route(struct router *r, struct exchange *x, struct sl
         for (int i = 0; i < 2; i++) {
             const struct route *route = way[i];
             if (route && route->hash == hash && route->gen == r->gen && route->exchange == x &&
-                route->topic_len == key.len && memcmp(route->topic, key.p, key.len) == 0) {
+                slice_eq(slice_make(route->topic, route->topic_len), key)) {
                 stat_add(&r->shard->stats, STAT_ROUTE_HITS, 1);
                 return route;
             }

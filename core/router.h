@@ -119,8 +119,8 @@ const struct route *router_route(struct router *r, struct exchange *x, struct sl
 static inline bool route_is_same(const struct router *router, const struct route *r, uint32_t serial,
                                  const struct exchange *x, struct slice key)
 {
-    return r && r->serial == serial && r->gen == router->gen && r->exchange == x && r->topic_len == key.len &&
-           memcmp(r->topic, key.p, key.len) == 0;
+    return r && r->serial == serial && r->gen == router->gen && r->exchange == x &&
+           slice_eq(slice_make(r->topic, r->topic_len), key);
 }
 
 /* router_merge_for: the binding-set of `q` for `key`, leaving out its no-local bindings; for a publisher that owns q.

@@ -112,9 +112,8 @@ void session_end(struct session *s)
         shard_append(shard, &(struct store_rec){.kind = STORE_SESSION_END, .session = s->number});
     s->resend = NULL;
     give_back(s, true);
-    struct list_node *node;
-    while ((node = list_first(&s->consumers)) != NULL)
-        consumer_cancel(LIST_ITEM(node, struct consumer, in_session)); /* own and subscription queues go with it */
+    LIST_EACH(&s->consumers, it)
+        consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
     if (s->conn)
         s->conn->session = NULL;
     s->conn = NULL;
