@@ -142,7 +142,7 @@ enum err broker_set_expiry(struct conn *c, uint32_t expiry_s)
 {
     struct session *me = c->session;
     if (me->expiry_s == 0 && expiry_s != 0)
-        return ERR_PROTOCOL; /* [MQTT-3.14.2-2] */
+        return ERR_PROTOCOL; /* MQTT 5 §3.14.2.2.2 */
     if (me->expiry_s == expiry_s)
         return ERR_OK;
     me->expiry_s = expiry_s;

@@ -18,7 +18,7 @@
  *
  * Invariants
  *   1. All sockets of one listener have the same port.
- *   2. The timer is watched exactly while `paused`; a socket that is ready then stops being watched until it is over.
+ *   2. A socket that met the limit is not watched until the timer fires; the timer is watched exactly while one is not.
  *   3. An accepted socket does not block, is closed on exec, and has the listening socket's TCP_NODELAY (Linux inherits
  * it).
  *   4. What is removed at close is the file we made: device and inode are compared first.
@@ -64,7 +64,6 @@ struct listener {
     ino_t unix_ino;  /* 0: none made */
     unsigned accept_max;
     uint16_t port;
-    bool paused;
     struct loop_io timer; /* a timerfd */
     unsigned socket_n;
     struct listen_socket socket[LISTENER_SOCKETS_MAX];
@@ -94,7 +93,6 @@ static void pause_accepting(struct listener *l, struct listen_socket *s, int err
         .it_value = {.tv_sec = LISTENER_PAUSE_MS / 1000, .tv_nsec = (long)(LISTENER_PAUSE_MS % 1000) * 1000000}};
     int rc = timerfd_settime(l->timer.fd, 0, &in, NULL);
     BUG_ON(rc == -1);
-    l->paused = true;
     watch(l, &s->io, 0);
     watch(l, &l->timer, LOOP_READ);
 }
@@ -106,7 +104,6 @@ static void on_pause_over(struct loop_io *io, unsigned events)
     uint64_t times;
     if (read(io->fd, &times, sizeof(times)) == -1)
         return; /* not yet */
-    l->paused = false;
     watch(l, io, 0);
     watch_sockets(l, LOOP_READ);
 }
@@ -138,10 +135,6 @@ static void on_waiting(struct loop_io *io, unsigned events)
     UNUSED(events);
     struct listen_socket *s = CONTAINER_OF(io, struct listen_socket, io);
     struct listener *l = s->listener;
-    if (l->paused) { /* another socket of ours met the limit; on_ready may stop only its own io */
-        watch(l, io, 0);
-        return;
-    }
     for (unsigned n = 0; n < l->accept_max; n++) {
         int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd == -1) {
@@ -344,10 +337,7 @@ static bool open_tcp(struct listener *l, const struct listener_config *c, char *
     }
     if (error_number != 0) {
         addr_text(at->ai_addr, at->ai_addrlen, where, sizeof(where));
-        bool is_low = (error_number == EACCES || error_number == EPERM) && c->port != 0 && c->port < 1024;
-        say(out_why, cap, where,
-            is_low ? "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
-                   : addr_cause(error_number));
+        say(out_why, cap, where, addr_cause(error_number));
     }
     freeaddrinfo(all);
     return error_number == 0;

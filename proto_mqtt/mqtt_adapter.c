@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mqtt_adapter.c: MQTT on the adapter seam: bytes to packets, packets to the function that knows them; keep-alive; the
+ * last words.
+ *
+ *     on_bytes ─► mqtt_frame_peek ─┬─ PUBLISH ───────────► mqtt_publish_in ─► broker_publish
+ *                                  ├─ PUBACK .. PUBCOMP ─► mqtt_ack_in, mqtt_pubrel_in
+ *                                  └─ the rest ──────────► packet_in
+ *     FRESH ──CONNECT──► LOGIN ──on_attached──► READY ──DISCONNECT or a fault──► closing
+ *
+ * Whoever finds a reason to end the connection calls mqtt_close and returns; the DISCONNECT that tells a 5.0 peer is
+ * written in one place, on_close, which also knows the reasons that come from elsewhere (take-over, shutdown).
+ *
+ * Invariants
+ *   1. No packet but CONNECT is looked at before CONNACK said yes [MQTT-3.1.0-1]; bytes behind CONNECT wait in core.
+ *   2. Nothing is sent before CONNACK, and no DISCONNECT after a CONNACK that said no [MQTT-3.14.0-1].
+ *   3. No packet longer than the peer's Maximum Packet Size is sent [MQTT-3.1.2-24].
+ *   4. After mqtt_close no further byte is looked at [MQTT-3.1.4-6] [MQTT-3.14.4-1, -2]; 3.1.1: [MQTT-3.1.4-5].
+ * Cost    48 bytes per connection; no allocation on the way of a PUBLISH without properties.
+ * Thread  the shard's own.
+ * Spec    MQTT 5 §2.1, §3.1.2.10, §3.12 to §3.15, §4.13; MQTT 3.1.1 §4.8.
+ */
+#include "proto_mqtt/mqtt_adapter.h"
+
+#include "proto_mqtt/mqtt_conn.h"
+
+/* ---- claims -------------------------------------------------------------------------------------------------- */
+
+/* name_fits: do len > 0 bytes start like "\0\4MQTT" or "\0\6MQIsdp"? */
+static enum claim name_fits(const uint8_t *p, size_t len, struct slice name)
+{
+    size_t n = MIN(len, name.len);
+    if (memcmp(p, name.p, n) != 0)
+        return CLAIM_NO;
+    return n == name.len ? CLAIM_YES : CLAIM_MORE;
+}
+
+/* claims: a CONNECT: 0x10, a length of one to four bytes, the protocol's name [MQTT-3.1.0-1] [MQTT-3.1.2-1]. At most 13
+ * bytes decide. TLS starts with 0x16, STOMP and HTTP with letters. */
+static enum claim claims(const uint8_t *first, size_t len)
+{
+    if (first[0] != MQTT_CONNECT << 4)
+        return CLAIM_NO;
+    struct mqtt_frame f;
+    ptrdiff_t n = mqtt_frame_peek(first, len, MQTT_PACKET_BYTES_MAX, &f);
+    if (n < 0)
+        return CLAIM_NO;
+    if (f.total == 0 || len == f.head_bytes)
+        return CLAIM_MORE;
+    const uint8_t *name = first + f.head_bytes;
+    len -= f.head_bytes;
+    enum claim now = name_fits(name, len, SLICE("\0\4MQTT"));
+    enum claim old = name_fits(name, len, SLICE("\0\6MQIsdp"));
+    return MAX(now, old); /* NO < MORE < YES */
+}
+
+/* ---- saying and closing -------------------------------------------------------------------------------------- */
+
+bool mqtt_say(struct conn *c, const uint8_t *p, size_t n)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    if (n > m->out_bytes_max) /* [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
+        return false;
+    struct outv *o = conn_out(c);
+    if (o == NULL)
+        return false;
+    outv_put(o, p, n);
+    return true;
+}
+
+void mqtt_close(struct conn *c, enum close_reason why, uint8_t code)
+{
+    struct mqtt_conn *m = conn_state(c);
+    if (!conn_is_closing(c))
+        m->close_code = code;
+    conn_close(c, why);
+}
+
+void mqtt_fault(struct conn *c, enum err e)
+{
+    static const struct {
+        enum err e;
+        enum close_reason why;
+    } faults[] = {{ERR_MALFORMED, CLOSE_MALFORMED}, {ERR_TOO_BIG, CLOSE_TOO_BIG}, {ERR_NOMEM, CLOSE_NOMEM}};
+    for (size_t i = 0; i < ARRAY_N(faults); i++)
+        if (faults[i].e == e) {
+            mqtt_close(c, faults[i].why, 0);
+            return;
+        }
+    mqtt_close(c, CLOSE_PROTOCOL, 0);
+}
+
+uint8_t mqtt_close_code(enum close_reason why)
+{
+    switch (why) {
+    case CLOSE_SILENT:
+        return MQTT_RC_KEEPALIVE;
+    case CLOSE_TAKEN_OVER: /* [MQTT-3.1.4-3] */
+        return MQTT_RC_TAKEN_OVER;
+    case CLOSE_SHUTDOWN:
+        return MQTT_RC_SHUTDOWN;
+    case CLOSE_MALFORMED:
+        return MQTT_RC_MALFORMED;
+    case CLOSE_PROTOCOL:
+    case CLOSE_BAD_ID:
+    case CLOSE_BAD_VERSION:
+        return MQTT_RC_PROTOCOL;
+    case CLOSE_TOO_BIG:
+        return MQTT_RC_TOO_BIG;
+    case CLOSE_QUOTA:
+        return MQTT_RC_RECEIVE_MAX;
+    case CLOSE_NOT_AUTHORIZED:
+        return MQTT_RC_DENIED;
+    case CLOSE_REFUSED:
+        return MQTT_RC_IMPLEMENTATION;
+    case CLOSE_LIMIT:
+    case CLOSE_SLOW:
+        return MQTT_RC_QUOTA;
+    case CLOSE_NOMEM:
+        return MQTT_RC_BUSY;
+    case CLOSE_ADMIN:
+        return MQTT_RC_ADMIN;
+    case CLOSE_STORE:
+        return MQTT_RC_UNSPECIFIED;
+    case CLOSE_NONE:
+    case CLOSE_GOODBYE:
+    case CLOSE_GOODBYE_WILL:
+    case CLOSE_EOF:
+    case CLOSE_RESET:
+    case CLOSE_LOGIN_TIMEOUT:
+    case CLOSE_UNKNOWN_PROTOCOL:
+    case CLOSE_N:
+        break;
+    }
+    return 0;
+}
+
+static void on_close(struct conn *c, enum close_reason why)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    uint8_t code = m->close_code != 0 ? m->close_code : mqtt_close_code(why);
+    if (m->phase != MQTT_READY || m->version != MQTT_V5 || code == 0 || !conn_can_say(c))
+        return;                                            /* [MQTT-3.14.0-1]; 3.x has no DISCONNECT from a server */
+    const uint8_t out[] = {MQTT_DISCONNECT << 4, 1, code}; /* the form without properties (MQTT 5 §3.14.2.2.1) */
+    mqtt_say(c, out, sizeof out);
+}
+
+/* ---- packets ------------------------------------------------------------------------------------------------- */
+
+static void ping_in(struct conn *c, const struct mqtt_frame *f)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    enum err e = mqtt_ping_decode(f, (enum mqtt_version)m->version);
+    if (e != ERR_OK) {
+        mqtt_fault(c, e);
+        return;
+    }
+    uint8_t out[MQTT_PING_BYTES];
+    mqtt_ping_put(out, MQTT_PINGRESP); /* [MQTT-3.12.4-1] */
+    mqtt_say(c, out, sizeof out);
+}
+
+static void disconnect_in(struct conn *c, const struct mqtt_frame *f)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    struct mqtt_closing d;
+    enum err e = mqtt_disconnect_decode(f, (enum mqtt_version)m->version, &d);
+    if (e == ERR_OK && (d.props.has & MQTT_HAS(SERVER_REF)) != 0) /* §3.14.2.2.5: only a server refers to another */
+        e = ERR_PROTOCOL;
+    if (e == ERR_OK && (d.props.has & MQTT_HAS(SESSION_EXPIRY)) != 0) /* §3.14.2.2.2: from 0 to more is a fault */
+        e = broker_set_expiry(c, d.props.session_expiry_s);
+    if (e != ERR_OK) {
+        mqtt_fault(c, e);
+        return;
+    }
+    if (d.code != MQTT_RC_NORMAL) { /* also an error the peer met: only 0x00 takes the will back */
+        mqtt_close(c, CLOSE_GOODBYE_WILL, 0);
+        return;
+    }
+    broker_forget_will(c); /* [MQTT-3.14.4-3] [MQTT-3.1.2-10]; 3.1.1: [MQTT-3.14.4-3] */
+    mqtt_close(c, CLOSE_GOODBYE, 0);
+}
+
+/* packet_in: everything but PUBLISH, once the peer is logged in. */
+static void packet_in(struct conn *c, const struct mqtt_frame *f)
+{
+    switch (f->type) {
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBCOMP:
+        mqtt_ack_in(c, f);
+        return;
+    case MQTT_PUBREL:
+        mqtt_pubrel_in(c, f);
+        return;
+    case MQTT_SUBSCRIBE:
+        mqtt_subscribe_in(c, f);
+        return;
+    case MQTT_UNSUBSCRIBE:
+        mqtt_unsubscribe_in(c, f);
+        return;
+    case MQTT_PINGREQ:
+        ping_in(c, f);
+        return;
+    case MQTT_DISCONNECT:
+        disconnect_in(c, f);
+        return;
+    default:
+        /* [MQTT-3.1.0-2] a second CONNECT; AUTH without an authentication method in CONNECT [MQTT-4.12.0-7]; what only
+         * a server sends: CONNACK, SUBACK, UNSUBACK, PINGRESP. */
+        mqtt_fault(c, ERR_PROTOCOL);
+        return;
+    }
+}
+
+/* before_ready: a packet that came before CONNACK. False: it has to wait. */
+static bool before_ready(struct conn *c, const struct mqtt_frame *f)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    if (m->phase == MQTT_LOGIN)
+        return false;
+    if (f->type == MQTT_CONNECT)
+        mqtt_connect_in(c, f);
+    else
+        mqtt_fault(c, ERR_PROTOCOL); /* [MQTT-3.1.0-1] */
+    return true;
+}
+
+static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    size_t at = 0;
+    while (at < len && !conn_is_closing(c)) {
+        struct mqtt_frame f;
+        ptrdiff_t n = mqtt_frame_peek(in + at, len - at, m->in_bytes_max, &f);
+        if (UNLIKELY(n <= 0)) {
+            if (n == 0) {
+                conn_need(c, f.total);
+                return at;
+            }
+            mqtt_fault(c, (enum err)(-n)); /* too large: [MQTT-3.2.2-15] */
+            break;
+        }
+        if (UNLIKELY(m->phase != MQTT_READY)) {
+            if (!before_ready(c, &f))
+                return at;
+        } else if (LIKELY(f.type == MQTT_PUBLISH)) {
+            mqtt_publish_in(c, &f);
+        } else {
+            packet_in(c, &f);
+        }
+        at += (size_t)n;
+    }
+    return conn_is_closing(c) ? len : at;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------- */
+
+static enum err on_open(struct conn *c)
+{
+    struct mqtt_conn *m = conn_state(c);
+    m->in_bytes_max = (uint32_t)conn_limits(c)->login_bytes_max;
+    m->out_bytes_max = MQTT_PACKET_BYTES_MAX;
+    return ERR_OK;
+}
+
+static mono_ms on_tick(struct conn *c, mono_ms now)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    if (m->phase != MQTT_READY || m->keepalive_s == 0)
+        return MONO_NEVER;
+    mono_ms due = c->rx_at + (mono_ms)m->keepalive_s * MQTT_KEEPALIVE_MS;
+    if (now < due)
+        return due;
+    mqtt_close(c, CLOSE_SILENT, 0); /* [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24] */
+    return MONO_NEVER;
+}
+
+const struct adapter_ops mqtt_adapter = {
+    .name = "mqtt",
+    .claims = claims,
+    .conn_bytes = sizeof(struct mqtt_conn),
+    .open = on_open,
+    .on_bytes = on_bytes,
+    .on_attached = mqtt_on_attached,
+    .on_deliver = mqtt_on_deliver,
+    .on_release = mqtt_on_release,
+    .on_settled = mqtt_on_settled,
+    .on_consumer_gone = NULL,
+    .on_tick = on_tick,
+    .on_close = on_close,
+    .destroy = mqtt_subs_free,
+};

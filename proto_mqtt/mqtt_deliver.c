@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mqtt_deliver.c: messages to the peer, and what the peer says to them.
+ *
+ *     on_deliver ─► PUBLISH ──► QoS 1: PUBACK ───────────────────► broker_settle(ACK)
+ *                           └─► QoS 2: PUBREC ─► RECEIVED ─► on_release: PUBREL ─► PUBCOMP ─► broker_settle(COMPLETE)
+ *
+ *     outv:   [ head, properties, payload ≤ COPY_MAX ]     or     [ head, properties ] [ payload by reference ]
+ *
+ * The other half of the hot path: in a fan-out this runs once per receiver, so it is one reservation in the output, one
+ * pass over the head, and no allocation. The packet id is core's ticket; attributes become properties only when there
+ * are any and the peer speaks 5.0.
+ *
+ * Invariants
+ *   1. Nothing is appended unless the whole packet may be sent: on ERR_TOO_BIG the output is as it was.
+ *   2. DUP is set exactly when this entry was sent to this session before [MQTT-3.3.1-1], [MQTT-3.3.1-2],
+ *      [MQTT-3.3.1-3].
+ * Cost    O(topic + properties + copied payload).
+ * Thread  the shard's own.
+ * Spec    MQTT 5 §3.3, §3.4 to §3.7, §4.3; MQTT 3.1.1 §3.3, §4.3.
+ */
+#include "proto_mqtt/mqtt_attrs.h"
+#include "proto_mqtt/mqtt_conn.h"
+
+enum { COPY_MAX = 512 }; /* payload bytes: above, a reference into the read chunk or the message is cheaper */
+
+/* ---- PUBLISH ------------------------------------------------------------------------------------------------- */
+
+/* expiry_left: seconds until expires_at, a begun one counted [MQTT-3.3.2-6]. */
+static uint32_t expiry_left(mono_ms expires_at, mono_ms now)
+{
+    uint64_t ms = expires_at > now ? expires_at - now : 0;
+    return (uint32_t)MIN((ms + 999) / 1000, (uint64_t)UINT32_MAX);
+}
+
+/* encode: the whole packet into o. block_max: room for the properties made of the message's attributes. */
+static enum err encode(struct outv *o, const struct mqtt_conn *m, const struct msgview *msg, struct mqtt_publish *p,
+                       const struct mqtt_publish_extra *extra)
+{
+    bool has_attrs = m->version == MQTT_V5 && msg->attrs.len != 0;
+    size_t block_max = has_attrs ? mqtt_block_max(msg->attrs) : 0;
+    p->props.len = block_max;
+    size_t head_max = mqtt_publish_head_max(p, extra);
+    bool refers = p->payload.len > COPY_MAX && msg->owner != NULL;
+    uint8_t *room = outv_room(o, head_max + MAX(block_max, refers ? 0 : p->payload.len));
+    if (UNLIKELY(room == NULL))
+        return ERR_NOMEM;
+    if (has_attrs) /* made behind the head's room, then copied into the head: no memory of its own */
+        p->props = slice_make(room + head_max, mqtt_block_put(msg->attrs, room + head_max));
+    size_t head = mqtt_publish_head(room, p, extra, (enum mqtt_version)m->version);
+    if (UNLIKELY(head == 0 || head + p->payload.len > m->out_bytes_max)) /* [MQTT-3.1.2-24], [MQTT-3.1.2-25] */
+        return ERR_TOO_BIG;
+    if (refers) {
+        outv_wrote(o, head);
+        outv_ref(o, msg->owner, p->payload.p, p->payload.len);
+        return ERR_OK;
+    }
+    if (p->payload.len != 0)
+        memcpy(room + head, p->payload.p, p->payload.len);
+    outv_wrote(o, head + p->payload.len);
+    return ERR_OK;
+}
+
+enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    const struct msgview *msg = d->msg;
+    struct outv *o = conn_out(c);
+    if (UNLIKELY(o == NULL))
+        return ERR_NOMEM;
+    struct mqtt_publish p = {
+        .topic = msg->topic,
+        .payload = msg->payload,
+        .packet_id = (uint16_t)d->ticket, /* [MQTT-2.2.1-4]; 0 at QoS 0 [MQTT-2.2.1-2] */
+        .qos = d->qos,
+        .dup = d->redelivered && d->qos != 0,
+        .retain = d->retain, /* [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
+    };
+    if (LIKELY(m->version != MQTT_V5 || (d->set->sub_id_n == 0 && msg->expires_at == 0)))
+        return encode(o, m, msg, &p, NULL);
+    struct mqtt_publish_extra extra = {
+        .sub_ids = d->set->sub_id, /* [MQTT-3.3.4-3], [MQTT-3.3.4-4] */
+        .sub_id_n = d->set->sub_id_n,
+        .has_expiry = msg->expires_at != 0,
+        .expiry_s = msg->expires_at != 0 ? expiry_left(msg->expires_at, d->now) : 0,
+    };
+    return encode(o, m, msg, &p, &extra);
+}
+
+void mqtt_on_release(struct conn *c, uint32_t ticket)
+{
+    uint8_t out[MQTT_ACK_BYTES];
+    mqtt_ack_put(out, MQTT_PUBREL, (uint16_t)ticket); /* [MQTT-4.3.3-4]; 3.1.1: [MQTT-4.3.3-1] */
+    mqtt_say(c, out, sizeof out);
+}
+
+/* ---- what the peer says to it -------------------------------------------------------------------------------- */
+
+/* unknown_rec: a PUBREC for nothing we have: the peer must be able to let go of the id (§3.6.2.1). */
+static void unknown_rec(struct conn *c, uint16_t packet_id)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    struct mqtt_ack rel = {.type = MQTT_PUBREL, .code = MQTT_RC_ID_NOT_FOUND, .packet_id = packet_id};
+    uint8_t out[16];
+    ptrdiff_t n = mqtt_ack_encode(&rel, (enum mqtt_version)m->version, out, sizeof out);
+    BUG_ON(n <= 0);
+    mqtt_say(c, out, (size_t)n);
+}
+
+void mqtt_ack_in(struct conn *c, const struct mqtt_frame *f)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    struct mqtt_ack a;
+    enum err e = mqtt_ack_decode(f, (enum mqtt_version)m->version, &a);
+    if (UNLIKELY(e != ERR_OK)) {
+        mqtt_fault(c, e);
+        return;
+    }
+    enum outcome o = f->type == MQTT_PUBREC    ? OUTCOME_RECEIVED
+                     : f->type == MQTT_PUBCOMP ? OUTCOME_COMPLETE
+                                               : OUTCOME_ACK;
+    if (UNLIKELY(a.code >= MQTT_RC_UNSPECIFIED &&
+                 f->type != MQTT_PUBCOMP)) /* it will not take it: done [MQTT-4.4.0-2] */
+        o = OUTCOME_REJECT;
+    e = broker_settle(c, a.packet_id, o);
+    if (e == ERR_NOT_FOUND && o == OUTCOME_RECEIVED)
+        unknown_rec(c, a.packet_id);
+    else if (UNLIKELY(e != ERR_OK && e != ERR_NOT_FOUND)) /* an answer that does not fit the QoS or comes too early */
+        mqtt_fault(c, e);
+}

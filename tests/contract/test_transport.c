@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_transport.c: the contract of byte pipes, kept by tcp over IPv4 and IPv6, unix sockets, and the simulator's
+ * network (calm and nasty). A new transport adds its fixture here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/mem.h"
+#include "core/base/rng.h"
+#include "core/loop.h"
+#include "tests/contract/transport_suite.c" /* a program of this folder is one file */
+#include "tests/sim/loop_sim.h"
+#include "tests/sim/net_sim.h"
+#include "transport/tcp.h"
+
+#define PUMP_MS 2 /* how long a pump waits when nothing happens */
+
+/* ---- sockets over libev -------------------------------------------------------------------------------------- */
+
+struct sockets {
+    struct mem_heap heap;
+    struct mem loop_mem, mem;
+    struct loop *loop;
+    unsigned turns;
+    int family;
+};
+
+static bool sockets_on_turn(void *ctx)
+{
+    struct sockets *w = ctx;
+    if (++w->turns == 2) /* the first only polls */
+        w->loop->ops->stop(w->loop);
+    return false;
+}
+
+static void *sockets_setup(const void *param)
+{
+    struct sockets *w = test_calloc(1, sizeof(*w));
+    mem_heap_init(&w->heap);
+    mem_init(&w->loop_mem, &w->heap, "loop");
+    mem_init(&w->mem, &w->heap, "transports");
+    w->loop = loop_ev_new(&w->loop_mem);
+    assert_non_null(w->loop);
+    w->loop->on_turn = sockets_on_turn;
+    w->loop->ctx = w;
+    w->family = *(const int *)param;
+    return w;
+}
+
+static void sockets_teardown(void *world)
+{
+    struct sockets *w = world;
+    assert_int_equal(w->mem.blocks, 0);
+    w->loop->ops->destroy(w->loop);
+    assert_int_equal(w->heap.bytes, 0);
+    test_free(w);
+}
+
+static void set_nonblocking(int fd)
+{
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+}
+
+/* inet_pair: two connected TCP sockets on the loopback address of the family. */
+static void inet_pair(int family, int out_fd[2])
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } sa;
+    memset(&sa, 0, sizeof(sa));
+    socklen_t len = family == AF_INET ? sizeof(sa.v4) : sizeof(sa.v6);
+    sa.any.sa_family = (sa_family_t)family;
+    if (family == AF_INET)
+        sa.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        sa.v6.sin6_addr = in6addr_loopback;
+    int listening = socket(family, SOCK_STREAM, 0);
+    assert_int_not_equal(listening, -1);
+    assert_int_equal(bind(listening, &sa.any, len), 0);
+    assert_int_equal(listen(listening, 1), 0);
+    assert_int_equal(getsockname(listening, &sa.any, &len), 0);
+    out_fd[0] = socket(family, SOCK_STREAM, 0);
+    assert_int_equal(connect(out_fd[0], &sa.any, len), 0);
+    out_fd[1] = accept(listening, NULL, NULL);
+    assert_int_not_equal(out_fd[1], -1);
+    close(listening);
+}
+
+/* has_ipv6: some machines have switched it off. */
+static bool has_ipv6(void)
+{
+    const struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool has = fd != -1 && bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0;
+    if (fd != -1)
+        close(fd);
+    return has;
+}
+
+static void sockets_pair(void *world, struct transport *out_end[2])
+{
+    struct sockets *w = world;
+    int fd[2];
+    if (w->family == AF_UNIX)
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    else
+        inet_pair(w->family, fd);
+    for (unsigned i = 0; i < 2; i++) {
+        set_nonblocking(fd[i]);
+        out_end[i] = transport_tcp_new(w->loop, &w->mem, fd[i]);
+        assert_non_null(out_end[i]);
+    }
+}
+
+static void sockets_pump(void *world)
+{
+    struct sockets *w = world;
+    w->turns = 0;
+    w->loop->ops->timer(w->loop, loop_now(w->loop) + PUMP_MS);
+    w->loop->ops->run(w->loop);
+}
+
+/* ---- the simulator ------------------------------------------------------------------------------------------- */
+
+struct simulated {
+    struct mem_heap heap;
+    struct mem mem;
+    struct rng rng;
+    struct loop_sim *loop;
+    struct net_sim net;
+};
+
+static void *sim_setup(const void *param)
+{
+    struct simulated *w = test_calloc(1, sizeof(*w));
+    mem_heap_init(&w->heap);
+    mem_init(&w->mem, &w->heap, "sim");
+    rng_init(&w->rng, 42);
+    w->loop = loop_sim_new(&w->mem, &w->rng);
+    net_sim_init(&w->net, w->loop, &w->mem, &w->rng, param);
+    return w;
+}
+
+static void sim_teardown(void *world)
+{
+    struct simulated *w = world;
+    net_sim_fini(&w->net);
+    w->loop->loop.ops->destroy(&w->loop->loop);
+    assert_int_equal(w->heap.bytes, 0);
+    test_free(w);
+}
+
+static void sim_pair(void *world, struct transport *out_end[2])
+{
+    struct simulated *w = world;
+    net_sim_pair(&w->net, out_end);
+}
+
+static void sim_pump(void *world)
+{
+    struct simulated *w = world;
+    loop_sim_step(w->loop);
+}
+
+static void sim_reset(struct transport *t)
+{
+    net_sim_reset(t, NET_LOSE);
+}
+
+/* ---- what is beyond the contract ----------------------------------------------------------------------------- */
+
+static void test_size_of_a_pipe(void **state)
+{
+    UNUSED(state);
+    const int families[] = {AF_INET, AF_INET6, AF_UNIX};
+    const size_t most[] = {120, 136, 120}; /* counted as the allocator rounds */
+    for (unsigned i = 0; i < ARRAY_N(families); i++) {
+        if (families[i] == AF_INET6 && !has_ipv6())
+            continue;
+        struct sockets *w = sockets_setup(&families[i]);
+        struct transport *t[2];
+        sockets_pair(w, t);
+        size_t each = w->mem.bytes / 2;
+        assert_in_range(each, 1, most[i]);
+        t[0]->ops->destroy(t[0]);
+        t[1]->ops->destroy(t[1]);
+        sockets_teardown(w);
+    }
+}
+
+static void test_out_of_memory(void **state)
+{
+    UNUSED(state);
+    const int family = AF_UNIX;
+    struct sockets *w = sockets_setup(&family);
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    w->heap.fail_at = w->heap.calls + 1;
+    assert_null(transport_tcp_new(w->loop, &w->mem, fd[0]));
+    assert_int_equal(fcntl(fd[0], F_GETFD), -1); /* it was taken over, and closed */
+    close(fd[1]);
+    sockets_teardown(w);
+}
+
+static void test_mapped_address(void **state)
+{
+    UNUSED(state);
+    const int family = AF_INET6;
+    if (!has_ipv6())
+        skip();
+    struct sockets *w = sockets_setup(&family);
+    struct sockaddr_in6 sa = {.sin6_family = AF_INET6};
+    sa.sin6_addr.s6_addr[10] = sa.sin6_addr.s6_addr[11] = 0xff;
+    sa.sin6_addr.s6_addr[12] = 127;
+    sa.sin6_addr.s6_addr[15] = 1;
+    socklen_t len = sizeof(sa);
+    int listening = socket(AF_INET6, SOCK_STREAM, 0), off = 0;
+    assert_int_equal(setsockopt(listening, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)), 0);
+    assert_int_equal(bind(listening, (struct sockaddr *)&sa, len), 0);
+    assert_int_equal(listen(listening, 1), 0);
+    assert_int_equal(getsockname(listening, (struct sockaddr *)&sa, &len), 0);
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, len), 0);
+    struct transport *t = transport_tcp_new(w->loop, &w->mem, fd);
+    assert_non_null(t);
+    char peer[64], expected[64];
+    t->ops->peer(t, peer, sizeof(peer));
+    snprintf(expected, sizeof(expected), "127.0.0.1:%u", (unsigned)ntohs(sa.sin6_port));
+    assert_string_equal(peer, expected);
+    t->ops->destroy(t);
+    close(listening);
+    sockets_teardown(w);
+}
+
+int main(void)
+{
+    static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
+    static const struct net_faults calm = {.buffer_bytes = 65536, .delay_ms_max = 3};
+    static const struct net_faults nasty = {.buffer_bytes = 3000,
+                                            .delay_ms_max = 50,
+                                            .piece_max = 700,
+                                            .again_pct = 20,
+                                            .spurious_pct = 20,
+                                            .hold_pct = 30};
+    const struct transport_fixture sockets = {.setup = sockets_setup,
+                                              .teardown = sockets_teardown,
+                                              .make_pair = sockets_pair,
+                                              .pump = sockets_pump,
+                                              .bulk_bytes = 10u << 20};
+    const struct transport_fixture sim = {.name = "sim, calm",
+                                          .ops_name = "sim",
+                                          .peer = "sim:",
+                                          .setup = sim_setup,
+                                          .teardown = sim_teardown,
+                                          .make_pair = sim_pair,
+                                          .pump = sim_pump,
+                                          .reset = sim_reset,
+                                          .bulk_bytes = 10u << 20,
+                                          .param = &calm};
+    struct transport_fixture tcp4 = sockets, tcp6 = sockets, un = sockets, sim_nasty = sim;
+    tcp4.name = "tcp, IPv4";
+    tcp4.ops_name = "tcp";
+    tcp4.peer = "127.0.0.1:";
+    tcp4.param = &families[0];
+    tcp6.name = "tcp, IPv6";
+    tcp6.ops_name = "tcp";
+    tcp6.peer = "[::1]:";
+    tcp6.param = &families[1];
+    un.name = "unix";
+    un.ops_name = "unix";
+    un.peer = "unix:pid=";
+    un.param = &families[2];
+    sim_nasty.name = "sim, nasty";
+    sim_nasty.param = &nasty;
+    sim_nasty.bulk_bytes = 1u << 20;
+
+    const struct CMUnitTest own[] = {
+        cmocka_unit_test(test_size_of_a_pipe),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_mapped_address),
+    };
+    int failed = transport_suite_run(&tcp4);
+    if (has_ipv6())
+        failed += transport_suite_run(&tcp6);
+    else
+        puts("tcp, IPv6: left out, this machine has no ::1");
+    failed += transport_suite_run(&un);
+    failed += transport_suite_run(&sim);
+    failed += transport_suite_run(&sim_nasty);
+    failed += cmocka_run_group_tests_name("sockets only", own, NULL, NULL);
+    return failed;
+}
