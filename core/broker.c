@@ -34,7 +34,7 @@ static void take_over(struct session *s)
     struct conn *old = s->conn;
     log_line(old->shard->log, LOG_INFO, "session '" SLICE_FMT "' is taken over by a new connection", SLICE_ARG(session_id(s)));
     conn_close(old, CLOSE_TAKEN_OVER);
-    session_detach(s, CLOSE_TAKEN_OVER);
+    session_detach(s, (enum close_reason)old->reason); /* it may have been ending for another reason */
 }
 
 static size_t make_id(struct conn *c, char *out, size_t cap)
@@ -129,6 +129,8 @@ void broker_attached(struct conn *c, enum err result)
     }
     bool is_late = c->attach_late;
     c->attach_wait = c->attach_late = 0;
+    if (result != ERR_OK && c->session)
+        session_drop_will(c->session); /* of a login that was not */
     c->adapter->on_attached(c, &a);
     if (result != ERR_OK)
         return;
@@ -197,58 +199,85 @@ static enum err replay_for(struct queue *q, const struct exchange *x, const stru
     return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
 }
 
-/* bind_own: the session's queue to amq.topic; *out_lsn is the record's. */
-static enum err bind_own(struct conn *c, const struct filter *f, const struct binding_opts *o, lsn_t *out_lsn)
+static struct binding_opts opts_of(const struct binding *b)
+{
+    return (struct binding_opts){.sub_id = b->sub_id,
+                                 .qos = b->qos,
+                                 .retain_handling = b->retain_handling,
+                                 .retain_as_published = b->retain_as_published,
+                                 .no_local = b->no_local};
+}
+
+/* bind_logged: binds the session's queue, opens the replay and logs it; on failure everything is as it was. `had`: the
+ * binding with this filter, whose options are replaced, or NULL. */
+static enum err bind_logged(struct conn *c, const struct filter *f, const struct binding_opts *o, struct binding *had,
+                            lsn_t *out_lsn)
+{
+    struct session *me = c->session;
+    struct router *r = &me->vhost->router;
+    struct exchange *x = me->vhost->topic_exchange;
+    struct binding_opts was = had ? opts_of(had) : (struct binding_opts){0};
+    struct binding *b;
+    bool is_new;
+    enum err e = router_bind(r, x, f, me->queue, o, &b, &is_new);
+    if (e != ERR_OK)
+        return e;
+    bool replays = o->retain_handling == 0 || (o->retain_handling == 1 && is_new); /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+    if (replays)
+        e = replay_for(me->queue, x, f, o);
+    if (e == ERR_OK) {
+        *out_lsn = log_binding(c->shard, STORE_BIND, me->queue, x, f, o);
+        e = *out_lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
+    }
+    if (e == ERR_OK) {
+        me->binding_n += is_new;
+        return ERR_OK;
+    }
+    if (replays)
+        replay_close_filter(me->queue, f);
+    if (is_new)
+        router_unbind(r, b);
+    else
+        BUG_ON(router_bind(r, x, f, me->queue, &was, &b, &is_new) != ERR_OK);
+    return e;
+}
+
+static enum err subscribe(struct conn *c, const struct filter *f, const struct binding_opts *o, lsn_t *out_lsn)
 {
     struct session *me = c->session;
     struct shard *s = c->shard;
-    struct exchange *x = me->vhost->topic_exchange;
-    struct binding *b;
-    bool is_new = true;
     if (f->n > s->limits.topic_levels_max)
         return ERR_TOO_BIG;
     enum err e = session_own_queue(me);
     if (e != ERR_OK)
         return e;
-    if (me->binding_n >= s->limits.subscriptions_max && !router_find(&me->vhost->router, x, f, me->queue))
+    struct binding *had = router_find(&me->vhost->router, me->vhost->topic_exchange, f, me->queue);
+    if (!had && me->binding_n >= s->limits.subscriptions_max)
         return ERR_FULL;
-    e = router_bind(&me->vhost->router, x, f, me->queue, o, &b, &is_new);
-    if (e != ERR_OK)
-        return e;
-    me->binding_n += is_new;
-    *out_lsn = log_binding(s, STORE_BIND, me->queue, x, f, o);
-    if (*out_lsn == LSN_FAILED)
-        return ERR_STORE;
-    if (o->retain_handling == 2 || (o->retain_handling == 1 && !is_new))
-        return ERR_OK; /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
-    e = replay_for(me->queue, x, f, o);
-    if (e != ERR_OK && is_new) {
-        router_unbind(&me->vhost->router, b);
-        me->binding_n--;
-    }
-    return e;
+    return bind_logged(c, f, o, had, out_lsn);
 }
 
 void broker_subscribe(struct conn *c, const struct filter *f, const struct binding_opts *opts, uint64_t receipt)
 {
     lsn_t lsn = 0;
-    enum err e = bind_own(c, f, opts, &lsn);
-    conn_owe(c, receipt, e, lsn_or_none(lsn));
+    enum err e = subscribe(c, f, opts, &lsn);
+    conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
 }
 
 void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt)
 {
     struct session *me = c->session;
     struct router *r = &me->vhost->router;
-    struct binding *b = me->queue ? router_find(r, me->vhost->topic_exchange, f, me->queue) : NULL;
-    lsn_t lsn = 0;
-    if (b) {
+    struct exchange *x = me->vhost->topic_exchange;
+    struct binding *b = me->queue ? router_find(r, x, f, me->queue) : NULL;
+    lsn_t lsn = b ? log_binding(c->shard, STORE_UNBIND, me->queue, x, f, NULL) : 0;
+    enum err e = !b ? ERR_NOT_FOUND : lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
+    if (e == ERR_OK) {
         replay_close_filter(me->queue, f); /* [MQTT-3.10.4-2] nothing new from here on */
         router_unbind(r, b);
         me->binding_n--;
-        lsn = log_binding(c->shard, STORE_UNBIND, me->queue, me->vhost->topic_exchange, f, NULL);
     }
-    conn_owe(c, receipt, b ? ERR_OK : ERR_NOT_FOUND, lsn_or_none(lsn));
+    conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
 }
 
 struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,

@@ -2,8 +2,9 @@
 /*
  * broker_publish.c: the middle of a message's journey: from an adapter's view of it to the queues that want it.
  *
- *     broker_publish ─► allowed? ─► route (last topic → cache → trie) ─► may everybody take it? ─► log the result
- *                    ─► remember the QoS 2 id ─► retained set ─► for each target: straight out (QoS 0) or queue_push
+ *     broker_publish ─► allowed? ─► route (last topic → cache → trie) ─► accept: may everybody take it, is there
+ *                       memory, the QoS 2 id, the record of the result ─► retained set
+ *                    ─► for each target: straight out (QoS 0) or queue_push
  *                    ─► the receipt: now, or when the disk has the record
  *
  * Invariants
@@ -27,6 +28,7 @@ struct journey {
     uint16_t rx_id;
     const struct route *route;
     const struct msg *msg; /* NULL until somebody keeps it */
+    struct retained_place place; /* .at 0: none was needed */
     lsn_t lsn;             /* of its record; 0: not logged */
 };
 
@@ -111,22 +113,46 @@ static enum err log_result(struct journey *j)
 
 /* ---- changes ------------------------------------------------------------------------------------------------ */
 
-static enum err keep_retained(struct journey *j)
+static bool keeps_retained(const struct journey *j)
 {
-    const struct msgview *m = j->view;
-    if (!(m->flags & MSG_RETAIN) || j->x != j->v->topic_exchange)
-        return ERR_OK;
-    if (m->payload.len == 0) {
-        retained_del(&j->v->retained, m->topic); /* [MQTT-3.3.1-6] */
-        return ERR_OK;
-    }
-    if (!journey_keep(j))
-        return ERR_NOMEM;
-    return retained_put(&j->v->retained, j->msg); /* [MQTT-3.3.1-5] */
+    return (j->view->flags & MSG_RETAIN) && j->x == j->v->topic_exchange;
 }
 
-/* to_target: false when there was no memory for the lasting copy. */
-static bool to_target(struct journey *j, const struct target *t)
+/* prepare_retained: a place in the retained set, so that nothing can fail behind the record. */
+static enum err prepare_retained(struct journey *j)
+{
+    if (LIKELY(!keeps_retained(j)) || j->view->payload.len == 0)
+        return ERR_OK;
+    if (!journey_keep(j))
+        return ERR_NOMEM;
+    return retained_prepare(&j->v->retained, j->view->topic, j->view->expires_at != 0, &j->place);
+}
+
+static void change_retained(struct journey *j)
+{
+    if (LIKELY(!keeps_retained(j)))
+        return;
+    if (j->view->payload.len == 0)
+        retained_del(&j->v->retained, j->view->topic); /* [MQTT-3.3.1-6] */
+    else
+        retained_set(&j->v->retained, &j->place, j->msg); /* [MQTT-3.3.1-5] */
+}
+
+/* prepare_copy: at QoS 1 and 2 the lasting copy is made before the first target gets anything, if any target wants one. */
+static enum err prepare_copy(struct journey *j)
+{
+    const struct msgview *m = j->view;
+    if (m->qos == 0 || j->msg)
+        return ERR_OK;
+    for (uint32_t i = 0; i < j->route->target_n; i++) {
+        const struct target *t = &j->route->target[i];
+        if (!queue_is_direct(t->queue, MIN(m->qos, t->qos)))
+            return journey_keep(j) ? ERR_OK : ERR_NOMEM;
+    }
+    return ERR_OK;
+}
+
+static void to_target(struct journey *j, const struct target *t)
 {
     const struct msgview *m = j->view;
     struct queue *q = t->queue;
@@ -134,41 +160,58 @@ static bool to_target(struct journey *j, const struct target *t)
     uint8_t qos = MIN(m->qos, t->qos);
     if (UNLIKELY(t->has_no_local) && j->publisher && q->owner == j->publisher) {
         if (!router_merge_for(&j->v->router, j->x, m->topic, q, &set, &qos)) /* [MQTT-3.8.3-3] */
-            return true;
+            return;
         qos = MIN(m->qos, qos);
     }
     if (queue_is_direct(q, qos)) {
         queue_deliver_direct(q, m, set, qos);
-        return true;
+        return;
     }
     if (qos == 0 && !q->policy->keep_qos0 && !q->owner->conn) {
         stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
-        return true;
+        return;
     }
-    if (!journey_keep(j))
-        return false;
+    if (!journey_keep(j)) { /* QoS 0 only: above, the copy is there */
+        stat_add(&j->s->stats, STAT_DROP_NOMEM, 1);
+        return;
+    }
     struct push how = {.set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0};
     queue_push(q, j->msg, &how);
-    return true;
 }
 
-static enum err travel(struct journey *j)
+/* accept: everything that can be refused; the record is the last of it. On an error nothing was changed. */
+static enum err accept(struct journey *j)
 {
     enum err e = check_retain(j);
     if (e == ERR_OK)
         e = check_targets(j);
     if (e == ERR_OK)
-        e = log_result(j);
-    if (e == ERR_OK && j->rx_id)
-        e = rx_add(j->publisher, j->rx_id, (uint32_t)j->s->limits.receive_max);
+        e = prepare_copy(j);
     if (e == ERR_OK)
-        e = keep_retained(j);
+        e = prepare_retained(j);
     if (e != ERR_OK)
         return e;
+    if (j->rx_id)
+        e = rx_add(j->publisher, j->rx_id, (uint32_t)j->s->limits.receive_max);
+    if (e == ERR_OK) {
+        e = log_result(j);
+        if (e != ERR_OK && j->rx_id)
+            (void)rx_del(j->publisher, j->rx_id);
+    }
+    if (e != ERR_OK && j->place.at)
+        retained_cancel(&j->v->retained, &j->place);
+    return e;
+}
+
+static enum err travel(struct journey *j)
+{
+    enum err e = accept(j);
+    if (UNLIKELY(e != ERR_OK))
+        return e;
+    change_retained(j);
     uint32_t n = j->route->target_n;
     for (uint32_t i = 0; i < n; i++)
-        if (!to_target(j, &j->route->target[i]))
-            e = ERR_NOMEM; /* no copy could be made, so nothing was queued anywhere */
+        to_target(j, &j->route->target[i]);
     struct stats *stats = &j->s->stats;
     stat_add(stats, STAT_PUBLISHED, 1);
     stat_add(stats, STAT_ROUTED, n);
@@ -176,18 +219,15 @@ static enum err travel(struct journey *j)
         stat_add(stats, STAT_NO_MATCH, 1);
         return ERR_NO_MATCH;
     }
-    return e;
+    return ERR_OK;
 }
 
 static void journey_end(struct journey *j, enum err e)
 {
     if (j->msg)
         msg_drop(j->msg);
-    if (UNLIKELY(e != ERR_OK && e != ERR_NO_MATCH)) {
+    if (UNLIKELY(e != ERR_OK && e != ERR_NO_MATCH))
         stat_add(&j->s->stats, STAT_REFUSED, 1);
-        if (j->rx_id)
-            (void)rx_del(j->publisher, j->rx_id);
-    }
 }
 
 /* ---- verbs -------------------------------------------------------------------------------------------------- */

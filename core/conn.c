@@ -149,9 +149,9 @@ void conn_end(struct conn *c)
         c->adapter->on_close(c, (enum close_reason)c->reason);
     log_end(c);
     s->close_n[c->reason]++;
-    owed_free(c);
     if (c->session)
         session_detach(c->session, (enum close_reason)c->reason);
+    owed_free(c);
     c->is_eof = c->reason == CLOSE_EOF;
     conn_flush(c);
     c->state_now = CONN_LINGERING;
@@ -293,10 +293,10 @@ static size_t claim(struct conn *c, const uint8_t *in, size_t len)
     size_t skip = 0;
     while (skip < len && skip < LINE_ENDS_MAX && (in[skip] == '\n' || in[skip] == '\r'))
         skip++;
-    if (skip == len && skip < LINE_ENDS_MAX)
+    if (skip == len)
         return 0;
     bool more = false;
-    for (const struct adapter_ops *const *a = c->door->adapter; skip < len && *a; a++) {
+    for (const struct adapter_ops *const *a = c->door->adapter; *a; a++) {
         enum claim answer = (*a)->claims(in + skip, MIN(len - skip, (size_t)CLAIM_BYTES_MAX));
         if (answer == CLAIM_MORE && len - skip < CLAIM_BYTES_MAX)
             more = true;
@@ -486,6 +486,10 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
     if (receipt == RECEIPT_NONE)
         return;
     bool waits = c->owed && c->owed->n > 0;
+    if (UNLIKELY(c->shard->store_failed) && lsn > c->shard->lsn_durable) {
+        conn_close(c, CLOSE_STORE); /* it will never be true */
+        return;
+    }
     if (!waits && lsn <= c->shard->lsn_durable) {
         pay(c, receipt, result);
         return;
@@ -513,6 +517,16 @@ void conn_forget_consumer(struct conn *c, const struct consumer *k)
         struct owed *o = &c->owed->v[(c->owed->first + i) & (c->owed->cap - 1)];
         if (o->held == k)
             o->held = NULL;
+    }
+}
+
+void conn_unhold(struct conn *c)
+{
+    for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
+        struct owed *o = &c->owed->v[(c->owed->first + i) & (c->owed->cap - 1)];
+        if (o->held)
+            o->held->is_held = 0;
+        o->held = NULL;
     }
 }
 

@@ -164,6 +164,8 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn);
  * k was cancelled meanwhile. */
 void conn_hold(struct conn *c, struct consumer *k);
 void conn_forget_consumer(struct conn *c, const struct consumer *k);
+/* conn_unhold: the session parts from this connection: nobody waits for its receipts any more. */
+void conn_unhold(struct conn *c);
 /* conn_pay: answers what became durable. */
 void conn_pay(struct conn *c, lsn_t durable);
 

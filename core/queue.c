@@ -558,8 +558,11 @@ static void dispatch_ready(struct queue *q)
             queue_expire(e); /* [MQTT-3.3.2-5] its delivery has not begun */
             continue;
         }
-        if (!deliver(e, c))
+        if (!deliver(e, c)) {
+            if (c->session->tickets.n < c->session->ticket_max)
+                conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
             return;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 /*
  * retained.c: the last retained message of every topic, and how a new subscription gets to see them.
  *
- *     trie of literal levels, node.value = const struct msg *
+ *     trie of literal levels, node.value = const struct msg *, or a struct retained_item (with a timer) if it expires
  *
  *     a cursor (struct replay) walks it in pre-order, only into subtrees that can match:
  *
@@ -17,7 +17,7 @@
  * The sets of the path are kept in a stack while the walk runs and computed anew when it is taken up again.
  *
  * Invariants
- *   1. node.value holds one reference on its message; n and bytes count exactly these.
+ *   1. node.value holds one reference on its message; n and bytes count exactly these. node.mark tells which form it has.
  *   2. A replay that stands on a node has it pinned; the node may lose its message meanwhile, not its place.
  *   3. A cursor never moves backwards: every topic that stays retained while it runs is delivered exactly once.
  * Cost    a node per level (48 bytes) and the message; a step of the walk O(levels of filter); literal prefixes are jumped to.
@@ -37,15 +37,33 @@ enum err retained_init(struct retained *r, struct shard *shard)
     return r->root ? ERR_OK : ERR_NOMEM;
 }
 
-static void forget(struct retained *r, trie_at at)
+static const struct msg *node_msg(const struct trie_node *n)
 {
-    struct trie_node *n = trie_node(&r->trie, at);
-    const struct msg *m = n->value;
+    if (!n->value || n->mark == 0)
+        return n->value;
+    return ((const struct retained_item *)n->value)->msg;
+}
+
+/* node_empty: takes what is in the node out and drops it. */
+static void node_empty(struct retained *r, struct trie_node *n)
+{
+    const struct msg *m = node_msg(n);
+    if (n->mark) {
+        struct retained_item *i = n->value;
+        wheel_disarm(&r->shard->wheel, &i->timer);
+        mem_free(r->mem, i);
+    }
     n->value = NULL;
+    n->mark = 0;
     r->n--;
     r->bytes -= msg_bytes(m);
     stat_sub(&r->shard->stats, STAT_RETAINED, 1);
     msg_drop(m);
+}
+
+static void forget(struct retained *r, trie_at at)
+{
+    node_empty(r, trie_node(&r->trie, at));
     trie_release(&r->trie, at);
 }
 
@@ -67,37 +85,70 @@ static trie_at step(const struct trie *t, trie_at root, trie_at at, bool down)
 void retained_fini(struct retained *r)
 {
     trie_at at = r->root;
-    while (at) { /* children first is not needed: messages only, the trie goes in one piece */
-        const struct msg *m = trie_node(&r->trie, at)->value;
-        if (m)
-            msg_drop(m);
+    while (at) { /* messages only: the trie goes in one piece */
+        struct trie_node *n = trie_node(&r->trie, at);
+        if (n->value)
+            node_empty(r, n);
         at = step(&r->trie, r->root, at, true);
     }
-    stat_sub(&r->shard->stats, STAT_RETAINED, r->n);
     trie_fini(&r->trie);
+}
+
+enum err retained_prepare(struct retained *r, struct slice topic, bool expires, struct retained_place *out)
+{
+    *out = (struct retained_place){0};
+    if (!retained_has_room(r, topic))
+        return ERR_FULL;
+    if (expires) {
+        out->item = mem_zalloc(r->mem, sizeof *out->item);
+        if (!out->item)
+            return ERR_NOMEM;
+    }
+    out->at = trie_make_topic(&r->trie, r->root, topic);
+    if (!out->at) {
+        mem_free(r->mem, out->item);
+        return ERR_NOMEM;
+    }
+    trie_pin(&r->trie, out->at);
+    return ERR_OK;
+}
+
+void retained_cancel(struct retained *r, struct retained_place *p)
+{
+    mem_free(r->mem, p->item);
+    trie_unpin(&r->trie, p->at);
+}
+
+void retained_set(struct retained *r, struct retained_place *p, const struct msg *m)
+{
+    struct trie_node *n = trie_node(&r->trie, p->at);
+    if (n->value)
+        node_empty(r, n);
+    n->value = (void *)(uintptr_t)msg_hold(m);
+    if (p->item) {
+        *p->item = (struct retained_item){.retained = r, .msg = m, .at = p->at};
+        n->value = p->item;
+        n->mark = 1;
+        shard_arm(r->shard, &p->item->timer, TIMER_RETAINED, m->expires_at);
+    }
+    r->n++;
+    r->bytes += msg_bytes(m);
+    stat_add(&r->shard->stats, STAT_RETAINED, 1);
+    trie_unpin(&r->trie, p->at);
 }
 
 enum err retained_put(struct retained *r, const struct msg *m)
 {
-    struct slice topic = slice_make(m->bytes, m->topic_len);
-    trie_at at = trie_find_topic(&r->trie, r->root, topic);
-    if (at && trie_node(&r->trie, at)->value) {
-        const struct msg *old = trie_node(&r->trie, at)->value;
-        r->bytes += msg_bytes(m) - msg_bytes(old);
-        trie_node(&r->trie, at)->value = (void *)(uintptr_t)msg_hold(m);
-        msg_drop(old);
-        return ERR_OK;
-    }
-    if (r->shard->limits.retained_max && r->n >= r->shard->limits.retained_max)
-        return ERR_FULL;
-    at = trie_make_topic(&r->trie, r->root, topic);
-    if (!at)
-        return ERR_NOMEM;
-    trie_node(&r->trie, at)->value = (void *)(uintptr_t)msg_hold(m);
-    r->n++;
-    r->bytes += msg_bytes(m);
-    stat_add(&r->shard->stats, STAT_RETAINED, 1);
-    return ERR_OK;
+    struct retained_place p;
+    enum err e = retained_prepare(r, slice_make(m->bytes, m->topic_len), m->expires_at != 0, &p);
+    if (e == ERR_OK)
+        retained_set(r, &p, m);
+    return e;
+}
+
+void retained_expire(struct retained_item *i)
+{
+    forget(i->retained, i->at);
 }
 
 bool retained_has_room(const struct retained *r, struct slice topic)
@@ -123,12 +174,8 @@ static bool is_expired(const struct retained *r, const struct msg *m)
 const struct msg *retained_get(struct retained *r, struct slice topic)
 {
     trie_at at = trie_find_topic(&r->trie, r->root, topic);
-    const struct msg *m = at ? trie_node(&r->trie, at)->value : NULL;
-    if (m && is_expired(r, m)) {
-        forget(r, at);
-        return NULL;
-    }
-    return m;
+    const struct msg *m = at ? node_msg(trie_node(&r->trie, at)) : NULL;
+    return m && !is_expired(r, m) ? m : NULL;
 }
 
 /* ---- the walk ----------------------------------------------------------------------------------------------- */
@@ -263,7 +310,7 @@ static const struct msg *walk_msg(const struct walk *w)
 {
     if (!alive_has(&w->alive[w->depth], w->f->n))
         return NULL;
-    return trie_node(w->t, w->at)->value;
+    return node_msg(trie_node(w->t, w->at));
 }
 
 void retained_match(struct retained *r, const struct filter *f, void (*fn)(const struct msg *m, void *ctx), void *ctx)

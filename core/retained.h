@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/wheel.h"
 #include "core/msg.h"
 #include "core/topic.h"
 #include "core/trie.h"
@@ -41,8 +42,33 @@ struct replay {
 enum err retained_init(struct retained *r, struct shard *shard) MUST_CHECK;
 void retained_fini(struct retained *r); /* drops all messages */
 
-/* retained_put: m (held by the set on success) becomes the retained message of its topic. ERR_NOMEM, ERR_FULL (limit). */
+/* A retained message that expires: what node.value points to then (node.mark is 1). */
+struct retained_item {
+    struct wtimer timer;
+    struct retained *retained;
+    const struct msg *msg;
+    trie_at at;
+};
+
+/* A place made ready for a message, so that keeping it cannot fail any more. */
+struct retained_place {
+    trie_at at; /* pinned */
+    struct retained_item *item; /* for one that expires */
+};
+
+/* retained_prepare: a place for a message of this topic. ERR_NOMEM, ERR_FULL (limit). Follow with retained_set or
+ * retained_cancel. */
+enum err retained_prepare(struct retained *r, struct slice topic, bool expires, struct retained_place *out) MUST_CHECK;
+
+/* retained_set: m becomes the retained message of its topic (held). Whether it expires is as it was prepared. */
+void retained_set(struct retained *r, struct retained_place *p, const struct msg *m);
+void retained_cancel(struct retained *r, struct retained_place *p);
+
+/* retained_put: prepare and set. ERR_NOMEM, ERR_FULL. */
 enum err retained_put(struct retained *r, const struct msg *m) MUST_CHECK;
+
+/* retained_expire: the timer of an item came due (core/shard.c). */
+void retained_expire(struct retained_item *i);
 
 /* retained_has_room: would retained_put of this topic stay within the limit? */
 bool retained_has_room(const struct retained *r, struct slice topic);
@@ -50,7 +76,7 @@ bool retained_has_room(const struct retained *r, struct slice topic);
 /* retained_del: forgets the topic's message, if any. */
 void retained_del(struct retained *r, struct slice topic);
 
-/* retained_get: borrowed, or NULL. Expired messages are removed on sight. */
+/* retained_get: borrowed, or NULL. */
 const struct msg *retained_get(struct retained *r, struct slice topic);
 
 /* retained_match: calls fn for every retained message that matches, in trie order; for statistics and tests. */

@@ -181,6 +181,7 @@ static void timer_set(struct session *s)
 void session_detach(struct session *s, enum close_reason why)
 {
     mono_ms now = shard_of(s)->now;
+    conn_unhold(s->conn);
     s->conn->session = NULL;
     s->conn = NULL;
     s->sent_n = 0;
@@ -310,6 +311,8 @@ bool consumer_has_credit(const struct consumer *c)
 
 void session_wake(struct session *s)
 {
+    if (s->resend && s->conn)
+        shard_mark_dirty(shard_of(s), s->conn); /* what was in flight goes first */
     struct list_node *first = list_first(&s->consumers);
     if (!first)
         return;

@@ -362,6 +362,9 @@ static void serve_timers(struct shard *s)
         case TIMER_ENTRY:
             queue_expire(&CONTAINER_OF(t, struct entry_timer, timer)->entry);
             break;
+        case TIMER_RETAINED:
+            retained_expire(CONTAINER_OF(t, struct retained_item, timer));
+            break;
         }
     }
 }
