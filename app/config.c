@@ -219,7 +219,7 @@ static enum err put_plain(struct config *c, struct config_at *at, const struct o
 /* ---- verbs -------------------------------------------------------------------------------------------------- */
 
 static const struct option port_row = {.name = "port", .type = OPTION_UINT, .min = 0, .max = 65535};
-static const struct option tri_row = {.name = "allow_anonymous", .type = OPTION_BOOL, .max = 1};
+static const struct option switch_row = {.name = "allow_anonymous", .type = OPTION_BOOL, .max = 1};
 
 struct config_listener *config_listener_new(struct config *c, struct place at)
 {
@@ -307,18 +307,32 @@ static enum err do_protocol(struct config *c, struct config_at *at, const struct
     return not_allowed(c, &at->place, key, o, word);
 }
 
+/* Without passwords `false` would let nobody in, and dropping the line would open what it closes. */
+static enum err refuse_false(struct config *c, const struct place *p, const struct option *o, const char *key,
+                             struct slice word)
+{
+    bool is_global = o->scope == SCOPE_GLOBAL;
+    return config_complain(c, p, key,
+                           SLICE_FMT " needs passwords, which this version cannot check, so nobody could log in; "
+                                     "remove this %s, or write %s true only if everybody may log in",
+                           SLICE_ARG(word),
+                           is_global ? "line (then loopback is open, and what other lines open)" : "listener", key);
+}
+
 static enum err do_allow_anonymous(struct config *c, struct config_at *at, const struct option *o, const char *key,
                                    struct slice value)
 {
     uint64_t n = 0;
-    enum err e = number_of(c, &at->place, key, &tri_row, value, &n);
-    if (e != ERR_OK)
-        return e;
+    struct slice word;
+    if (!one_word(value, &word) || option_number(&switch_row, word, &n) != ERR_OK)
+        return not_allowed(c, &at->place, key, o, value);
+    if (n == 0)
+        return refuse_false(c, &at->place, o, key, word);
     struct config_listener *l = at->listener != NULL ? at->listener : &c->base;
     uint64_t *target = &l->listener_allow_anonymous;
     if (o->scope == SCOPE_GLOBAL)
         target = at->listener != NULL ? &l->allow_anonymous : &c->allow_anonymous;
-    return put_number(c, &at->place, key, target, n ? TRI_YES : TRI_NO);
+    return put_number(c, &at->place, key, target, n);
 }
 
 /* Below a listener, max_connections is that listener's; elsewhere, and as global_max_connections, the broker's. */

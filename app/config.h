@@ -27,7 +27,6 @@ struct place {
     unsigned line;
 };
 
-enum tri { TRI_UNSET, TRI_NO, TRI_YES };
 enum domain { DOMAIN_ANY, DOMAIN_IPV4, DOMAIN_IPV6 }; /* in the order of socket_domain's values, behind ANY */
 
 enum { LOG_TO_STDERR = 1, LOG_TO_STDOUT = 2, LOG_TO_FILE = 4, LOG_TO_NONE = 8 };
@@ -44,8 +43,8 @@ struct config_listener {
     uint64_t protocol;
     uint64_t domain;
     uint64_t connections_max;          /* 0: no limit of its own */
-    uint64_t allow_anonymous;          /* enum tri; after config_finish UNSET means: if it is on loopback */
-    uint64_t listener_allow_anonymous; /* enum tri, as written; config_finish merges it into allow_anonymous */
+    uint64_t allow_anonymous;          /* 1: everybody may log in; after config_finish 0: only if it is on loopback */
+    uint64_t listener_allow_anonymous; /* 1: written; config_finish merges it into allow_anonymous */
     bool is_builtin;                   /* not from a file: 127.0.0.1, and [::1] if there is one */
 };
 
@@ -60,7 +59,7 @@ struct config {
 
     struct limits limits;
     struct list listeners;    /* struct config_listener */
-    uint64_t allow_anonymous; /* enum tri, as written before or outside listener blocks */
+    uint64_t allow_anonymous; /* 1: written before or outside listener blocks */
     uint64_t per_listener_settings;
     uint64_t retain_available, queue_qos0_messages, set_tcp_nodelay;
     uint64_t memory_bytes_max; /* 0: no limit */

@@ -5,13 +5,13 @@
  *     config_finish ─► who may be anonymous ─► the default listener, or the built-in ones ─► no listener twice
  *
  * Anonymous: as in mosquitto, allow_anonymous is one setting for all listeners wherever it is written, unless
- * per_listener_settings is true; listener_allow_anonymous always holds for its own. What nobody wrote stays TRI_UNSET:
+ * per_listener_settings is true; listener_allow_anonymous always holds for its own. Both can only say true (config.c
+ * ends the start on false, until there are passwords), so what several lines say adds up. What nobody wrote stays 0:
  * whoever opens the listener knows whether it is on loopback.
  *
  * Invariants
  *   1. After config_finish there is at least one listener, and none twice.
- *   2. A line never opens more than it would in mosquitto: two answers to one question are an error, and what cannot be
- *      given to any listener is one, too.
+ *   2. A line never opens more than it would in mosquitto: what cannot be given to any listener is an error.
  * Cost    listeners squared, once.
  * Thread  one.
  */
@@ -79,47 +79,19 @@ const char *config_protocol(const struct config *c, const struct config_listener
 
 /* ---- who may be anonymous ----------------------------------------------------------------------------------- */
 
-/* The one answer for all listeners, and who gave it first. */
-struct answer {
-    uint64_t value;
-    const struct place *place;
-};
-
-static enum err agree(struct config *c, struct answer *a, const uint64_t *target)
+/* one_for_all: per_listener_settings false; written once, it holds for every listener. */
+static void one_for_all(struct config *c)
 {
-    const struct place *p = config_seen(c, target);
-    if (p == NULL)
-        return ERR_OK;
-    if (a->place == NULL)
-        *a = (struct answer){*target, p};
-    if (a->value == *target)
-        return ERR_OK;
-    return config_complain(c, p, "allow_anonymous",
-                           "contradicts %s:%u; it holds for all listeners: write per_listener_settings true, or "
-                           "listener_allow_anonymous",
-                           a->place->file, a->place->line);
-}
-
-/* one_for_all: per_listener_settings false. */
-static enum err one_for_all(struct config *c)
-{
-    struct answer a = {TRI_UNSET, NULL};
-    enum err e = agree(c, &a, &c->allow_anonymous);
-    if (e == ERR_OK)
-        e = agree(c, &a, &c->base.allow_anonymous);
+    uint64_t anyone = c->allow_anonymous | c->base.allow_anonymous;
     LIST_EACH(&c->listeners, node)
     {
-        if (e == ERR_OK)
-            e = agree(c, &a, &listener_of(node)->allow_anonymous);
+        anyone |= listener_of(node)->allow_anonymous;
     }
-    if (e != ERR_OK)
-        return e;
-    c->base.allow_anonymous = a.value;
+    c->base.allow_anonymous = anyone;
     LIST_EACH(&c->listeners, node)
     {
-        listener_of(node)->allow_anonymous = a.value;
+        listener_of(node)->allow_anonymous = anyone;
     }
-    return ERR_OK;
 }
 
 /* each_its_own: per_listener_settings true. */
@@ -136,19 +108,17 @@ static enum err each_its_own(struct config *c)
     return ERR_OK;
 }
 
-static void own_answer_wins(struct config_listener *l)
-{
-    if (l->listener_allow_anonymous != TRI_UNSET)
-        l->allow_anonymous = l->listener_allow_anonymous;
-}
-
 static enum err who_is_anonymous(struct config *c)
 {
-    enum err e = c->per_listener_settings ? each_its_own(c) : one_for_all(c);
-    own_answer_wins(&c->base);
+    enum err e = ERR_OK;
+    if (c->per_listener_settings)
+        e = each_its_own(c);
+    else
+        one_for_all(c);
+    c->base.allow_anonymous |= c->base.listener_allow_anonymous;
     LIST_EACH(&c->listeners, node)
     {
-        own_answer_wins(listener_of(node));
+        listener_of(node)->allow_anonymous |= listener_of(node)->listener_allow_anonymous;
     }
     return e;
 }

@@ -220,9 +220,12 @@ static const char grammar[] =
     "- Whatever is wrong is said in one line, `FILE:LINE: OPTION: what, and the cure`, and the exit code is 2.\n\n"
     "### Who may log in\n\n"
     "Weir cannot check passwords yet, so a listener either lets everybody in or nobody.\n\n"
-    "- `allow_anonymous true` lets everybody in, `false` nobody. As in mosquitto it is one setting for all listeners,\n"
-    "  wherever it is written, unless `per_listener_settings true` stands in the file: then it is the setting of the\n"
-    "  listener it stands below. `listener_allow_anonymous` is always the setting of its own listener, and wins.\n"
+    "- `allow_anonymous true` lets everybody in. As in mosquitto it is one setting for all listeners, wherever it is\n"
+    "  written, unless `per_listener_settings true` stands in the file: then it is the setting of the listener it\n"
+    "  stands below. `listener_allow_anonymous true` is always the setting of its own listener alone.\n"
+    "- `allow_anonymous false` and `listener_allow_anonymous false` end the start: with no password to ask for, "
+    "nobody\n"
+    "  could log in, and leaving the line out unsaid would open what it closes.\n"
     "- Where neither is written, listeners on loopback addresses and unix sockets let everybody in, all others "
     "nobody,\n"
     "  and the start says so. (mosquitto lets nobody in on a loopback listener that a file names, either.)\n"
@@ -248,8 +251,9 @@ void docs_configuration(struct buf *out)
                 "They are ignored, and one warning names the file and the line. With the value in the second column "
                 "they ask for what Weir does anyway, and nothing is said.\n\n");
     other_rows(out, OPTION_LATER, "instead");
-    buf_put_str(out, "\n## Options of mosquitto that end the start\n\n"
-                     "They keep somebody out, and Weir cannot do that yet.\n\n");
+    buf_put_str(
+        out, "\n## Options of mosquitto that end the start\n\n"
+             "They keep somebody out, and Weir cannot do that yet. `allow_anonymous false` is one of them, too.\n\n");
     other_rows(out, OPTION_REFUSED, "why, and what to do");
 }
 

@@ -230,7 +230,7 @@ static void settle_door(struct entrance *e)
     }
     bool is_named = listener_text(e->listener[0], 0, e->name, sizeof(e->name));
     BUG_ON(!is_named);
-    bool anyone = asked->allow_anonymous == TRI_UNSET ? is_local(e) : asked->allow_anonymous == TRI_YES;
+    bool anyone = asked->allow_anonymous || is_local(e);
     e->door = (struct door){.adapter = e->adapter, .name = e->name, .allow_anonymous = anyone};
 }
 
@@ -306,16 +306,13 @@ static void announce(const struct doors *d, const struct entrance *e)
 
 static void announce_closed(const struct doors *d, const struct entrance *e)
 {
+    if (e->door.allow_anonymous)
+        return;
     char at[WHERE_MAX];
     where(e, at, sizeof(at));
-    if (e->asked->allow_anonymous == TRI_NO)
-        logs_announce(d->with.logs,
-                      "weir: nobody can log in on %s: allow_anonymous is false, and passwords cannot be checked yet",
-                      at);
-    else if (!e->door.allow_anonymous)
-        logs_announce(
-            d->with.logs,
-            "weir: nobody can log in on %s: it is not on loopback; write allow_anonymous true to let everybody in", at);
+    logs_announce(
+        d->with.logs,
+        "weir: nobody can log in on %s: it is not on loopback; write allow_anonymous true to let everybody in", at);
 }
 
 void doors_announce(const struct doors *d)

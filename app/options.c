@@ -83,19 +83,18 @@ static const struct option rows[] = {
      PER_LISTENER(domain),
      .help = "Use only one version of IP."},
     {.name = "allow_anonymous",
-     .def_text = "true on loopback, else false",
+     .def_text = "on loopback only",
      GLOBAL(allow_anonymous),
-     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
+     VERB(VERB_ALLOW_ANONYMOUS, "true"),
      .help =
-         "Let peers log in without a name. Not written, it is true for listeners on loopback addresses and unix "
-         "sockets "
-         "and false for all others. It holds for all listeners wherever it is written, unless per_listener_settings is "
-         "true. Passwords cannot be checked yet, so that with false nobody can log in."},
+         "Let peers log in without a name. Not written, they may on loopback addresses and unix sockets, and nowhere "
+         "else. It holds for all listeners wherever it is written, unless per_listener_settings is true. false needs "
+         "passwords, which cannot be checked yet, and ends the start."},
     {.name = "listener_allow_anonymous",
      .def_text = "what allow_anonymous says",
      PER_LISTENER(listener_allow_anonymous),
-     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
-     .help = "allow_anonymous for this listener alone; it wins."},
+     VERB(VERB_ALLOW_ANONYMOUS, "true"),
+     .help = "allow_anonymous for this listener alone; false ends the start here, too."},
     {.name = "per_listener_settings",
      SWITCH(0),
      GLOBAL(per_listener_settings),

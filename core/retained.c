@@ -419,8 +419,10 @@ static void replay_stand(struct retained *r, struct replay *p, trie_at at)
         trie_unpin(&r->trie, was);
 }
 
-/* replay_run: moves one cursor; *left counts down. True when it reached the end. */
-static bool replay_run(struct queue *q, struct replay *p, uint32_t *left)
+enum replay_end { REPLAY_AT_END, REPLAY_PAUSED };
+
+/* replay_run: moves one cursor until it is at its end, pushed `budget` messages in all, or the queue is half full. */
+static enum replay_end replay_run(struct queue *q, struct replay *p, uint32_t budget, uint32_t *pushed)
 {
     enum { STEPS_MAX = 4096 }; /* nodes looked at in one call, matching or not */
     struct retained *r = &q->vhost->retained;
@@ -431,35 +433,31 @@ static bool replay_run(struct queue *q, struct replay *p, uint32_t *left)
     else
         walk_at_root(&w);
     trie_at done = w.at; /* everything up to this node has been dealt with */
-    for (uint32_t steps = 0; *left > 0 && steps < STEPS_MAX; steps++) {
+    for (uint32_t steps = 0; *pushed < budget && steps < STEPS_MAX && !queue_is_half(q); steps++) {
         if (!walk_next(&w))
-            return true;
+            return REPLAY_AT_END;
         const struct msg *m = walk_msg(&w);
         if (m && !is_expired(r, m)) {
-            if (queue_is_over(q, msg_bytes(m)) && !(q->ready_n == 0 && queue_has_taker(q))) {
-                *left = 0; /* it comes again when there is room, or when somebody takes it at once */
-                break;
-            }
+            if (queue_is_over(q, msg_bytes(m)) && !(q->ready_n == 0 && queue_has_taker(q)))
+                break; /* it comes again when there is room, or when somebody takes it at once */
             push_retained(q, p, m);
-            --*left;
-            if (queue_is_half(q))
-                *left = 0;
+            ++*pushed;
         }
         done = w.at;
     }
     replay_stand(r, p, done);
-    return false;
+    return REPLAY_PAUSED;
 }
 
 uint32_t replay_feed(struct queue *q, uint32_t budget)
 {
-    uint32_t left = queue_is_half(q) ? 0 : budget, asked = left;
-    while (q->replay && left > 0) {
+    uint32_t pushed = 0;
+    while (q->replay && pushed < budget && !queue_is_half(q)) {
         struct replay *p = q->replay;
-        if (!replay_run(q, p, &left))
+        if (replay_run(q, p, budget, &pushed) == REPLAY_PAUSED)
             break;
         q->replay = p->next;
         replay_close(q, p);
     }
-    return asked - left;
+    return pushed;
 }

@@ -89,6 +89,12 @@ struct row {
     "not supported yet: passwords cannot be checked yet, and nobody is let in unchecked instead; remove this line, "   \
     "and "                                                                                                             \
     "write allow_anonymous true only if everybody may log in\n"
+#define NOBODY                                                                                                         \
+    " needs passwords, which this version cannot check, so nobody could log in; remove this line (then loopback is "   \
+    "open, and what other lines open), or write allow_anonymous true only if everybody may log in\n"
+#define NOBODY_HERE                                                                                                    \
+    " needs passwords, which this version cannot check, so nobody could log in; remove this listener, or write "       \
+    "listener_allow_anonymous true only if everybody may log in\n"
 #define TLS                                                                                                            \
     "not supported yet: encrypted listeners are not built yet, and no listener speaks in the clear instead; remove "   \
     "this "                                                                                                            \
@@ -191,14 +197,12 @@ static const struct row rows[] = {
      "error: f:2: global_max_connections: was set to something else at f:1; keep one of the two lines\n"},
 
     /* who may be anonymous */
-    {"listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false",
-     "error: f:4: allow_anonymous: contradicts f:2; it holds for all listeners: write per_listener_settings true, or "
-     "listener_allow_anonymous\n"},
-    {"allow_anonymous false\nport 1\nallow_anonymous true",
-     "error: f:3: allow_anonymous: contradicts f:1; it holds for all listeners: write per_listener_settings true, or "
-     "listener_allow_anonymous\n"},
     OK_ROW("listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous true\n"),
-    OK_ROW("per_listener_settings true\nlistener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false\n"),
+    OK_ROW("per_listener_settings true\nlistener 1\nallow_anonymous true\nlistener 2\nlistener_allow_anonymous 1\n"),
+    {"allow_anonymous maybe", "error: f:1: allow_anonymous: \"maybe\" is not allowed; allowed: true\n"},
+    {"listener 1\nlistener_allow_anonymous",
+     "error: f:2: listener_allow_anonymous: a value is missing; allowed: true\n"},
+    {"allow_anonymous true false", "error: f:1: allow_anonymous: \"true false\" is not allowed; allowed: true\n"},
     {"per_listener_settings true\nallow_anonymous true\nlistener 1",
      "error: f:2: allow_anonymous: belongs to no listener, and per_listener_settings is true; move it below a listener "
      "line\n"},
@@ -222,6 +226,15 @@ static const struct row rows[] = {
 
     /* restricting: the start ends, and nothing after it is read */
     {"password_file /x\nwurst 1", "error: f:1: password_file: " LOGIN},
+    {"allow_anonymous false\nwurst 1", "error: f:1: allow_anonymous: false" NOBODY},
+    {"allow_anonymous 0 # a comment", "error: f:1: allow_anonymous: 0" NOBODY},
+    {"listener 1 127.0.0.1\n\nallow_anonymous false", "error: f:3: allow_anonymous: false" NOBODY},
+    {"per_listener_settings true\nlistener 1\nallow_anonymous false", "error: f:3: allow_anonymous: false" NOBODY},
+    {"listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false",
+     "error: f:4: allow_anonymous: false" NOBODY},
+    {"listener_allow_anonymous false", "error: f:1: listener_allow_anonymous: false" NOBODY_HERE},
+    {"allow_anonymous true\nlistener 1\nlistener_allow_anonymous 0",
+     "error: f:3: listener_allow_anonymous: 0" NOBODY_HERE},
     {"allow_zero_length_clientid false", "error: f:1: allow_zero_length_clientid: not supported yet: which client "
                                          "identifiers may log in cannot be restricted "
                                          "yet; remove this line only if every identifier may\n"},
@@ -309,7 +322,7 @@ static void test_defaults(void **state)
         assert_true(l->is_builtin);
         assert_int_equal(l->port, i == 0 ? 1883 : 61613);
         assert_int_equal(l->protocol, PROTOCOL_ALL);
-        assert_int_equal(l->allow_anonymous, TRI_UNSET);
+        assert_false(l->allow_anonymous);
         assert_null(config_protocol(c, l));
     }
     assert_null(listener(&b, 2));
@@ -321,11 +334,11 @@ static void test_port_of_command_line(void **state)
     (void)state;
     struct bench b;
     begin(&b);
-    assert_int_equal(config_text(&b.config, "f", SLICE("allow_anonymous false\nprotocol stomp")), ERR_OK);
+    assert_int_equal(config_text(&b.config, "f", SLICE("allow_anonymous true\nprotocol stomp")), ERR_OK);
     assert_int_equal(config_finish(&b.config, 0), ERR_OK);
     assert_true(listener(&b, 0)->is_builtin);
     assert_int_equal(listener(&b, 0)->port, 0);
-    assert_int_equal(listener(&b, 0)->allow_anonymous, TRI_NO);
+    assert_true(listener(&b, 0)->allow_anonymous);
     assert_string_equal(config_protocol(&b.config, listener(&b, 0)), "stomp");
     assert_null(listener(&b, 1));
     end(&b);
@@ -350,7 +363,7 @@ static void test_blocks(void **state)
                               "allow_anonymous true\n"
                               "max_packet_size 64k\n" /* the broker's, wherever it stands */
                               "listener 0 /run/weir.sock\n"
-                              "listener_allow_anonymous false\n"
+                              "listener_allow_anonymous true\n"
                               "port 1999\n"
                               "bind_address localhost\n"
                               "socket_domain ipv6\n"
@@ -367,18 +380,18 @@ static void test_blocks(void **state)
     assert_string_equal(base->address, "localhost");
     assert_int_equal(base->domain, DOMAIN_IPV6);
     assert_int_equal(base->connections_max, 10000000);
-    assert_int_equal(base->allow_anonymous, TRI_YES);
+    assert_true(base->allow_anonymous);
 
     assert_int_equal(tcp->port, 1884);
     assert_string_equal(tcp->address, "192.0.2.1");
     assert_string_equal(config_protocol(&b.config, tcp), "mqtt");
     assert_int_equal(tcp->connections_max, 5);
-    assert_int_equal(tcp->allow_anonymous, TRI_YES);
+    assert_true(tcp->allow_anonymous);
     assert_int_equal(tcp->place.line, 2);
 
     assert_string_equal(unix_->unix_path, "/run/weir.sock");
     assert_null(unix_->address);
-    assert_int_equal(unix_->allow_anonymous, TRI_NO);
+    assert_true(unix_->allow_anonymous);
     assert_false(base->is_builtin || tcp->is_builtin || unix_->is_builtin);
     end(&b);
 }
@@ -393,9 +406,9 @@ static void test_default_listener(void **state)
     assert_null(listener(&b, 1));
     end(&b);
 
-    assert_int_equal(load(&b, "socket_domain ipv4\nallow_anonymous false\n"), ERR_OK); /* no port: the built-in ones */
+    assert_int_equal(load(&b, "socket_domain ipv4\nallow_anonymous true\n"), ERR_OK); /* no port: the built-in ones */
     assert_int_equal(listener(&b, 1)->domain, DOMAIN_IPV4);
-    assert_int_equal(listener(&b, 1)->allow_anonymous, TRI_NO);
+    assert_true(listener(&b, 1)->allow_anonymous);
     end(&b);
 }
 
@@ -403,18 +416,28 @@ static void test_anonymous_is_one_setting(void **state)
 {
     (void)state;
     struct bench b;
-    assert_int_equal(load(&b, "listener 1 127.0.0.1\nlistener 2\nallow_anonymous false\n"), ERR_OK);
-    assert_int_equal(listener(&b, 0)->allow_anonymous, TRI_NO);
-    assert_int_equal(listener(&b, 1)->allow_anonymous, TRI_NO);
+    assert_int_equal(load(&b, "listener 1 127.0.0.1\nlistener 2\nallow_anonymous true\n"), ERR_OK);
+    assert_true(listener(&b, 0)->allow_anonymous);
+    assert_true(listener(&b, 1)->allow_anonymous);
+    end(&b);
+
+    assert_int_equal(load(&b, "allow_anonymous true\nlistener 1\nlistener 2\n"), ERR_OK);
+    assert_true(listener(&b, 0)->allow_anonymous);
+    assert_true(listener(&b, 1)->allow_anonymous);
+    end(&b);
+
+    assert_int_equal(load(&b, "listener 1\nlistener 2\nlistener_allow_anonymous true\n"), ERR_OK);
+    assert_false(listener(&b, 0)->allow_anonymous);
+    assert_true(listener(&b, 1)->allow_anonymous);
     end(&b);
 
     assert_int_equal(load(&b, "listener 1\nlistener 2\nallow_anonymous true\nper_listener_settings true\n"), ERR_OK);
-    assert_int_equal(listener(&b, 0)->allow_anonymous, TRI_UNSET);
-    assert_int_equal(listener(&b, 1)->allow_anonymous, TRI_YES);
+    assert_false(listener(&b, 0)->allow_anonymous);
+    assert_true(listener(&b, 1)->allow_anonymous);
     end(&b);
 
-    assert_int_equal(load(&b, "per_listener_settings true\nallow_anonymous false\n"), ERR_OK);
-    assert_int_equal(listener(&b, 0)->allow_anonymous, TRI_NO);
+    assert_int_equal(load(&b, "per_listener_settings true\nallow_anonymous true\n"), ERR_OK);
+    assert_true(listener(&b, 0)->allow_anonymous);
     end(&b);
 }
 
@@ -467,7 +490,7 @@ static void test_a_simple_mosquitto_conf(void **state)
     assert_int_equal(b.config.limits.packet_bytes_max, 268435460);
     assert_int_equal(b.config.limits.session_queue_max, 0);
     assert_int_equal(b.config.limits.session_expiry_s_max, 60 * 86400);
-    assert_int_equal(listener(&b, 0)->allow_anonymous, TRI_YES);
+    assert_true(listener(&b, 0)->allow_anonymous);
     end(&b);
 }
 
@@ -533,7 +556,7 @@ static void test_include_dir(void **state)
     static const unsigned ports[] = {9, 1, 2, 3, 10};
     for (unsigned i = 0; i < ARRAY_N(ports); i++) {
         assert_int_equal(listener(&b, i)->port, ports[i]);
-        assert_int_equal(listener(&b, i)->allow_anonymous, TRI_YES);
+        assert_true(listener(&b, i)->allow_anonymous);
     }
     assert_string_equal(config_protocol(&b.config, listener(&b, 0)), "mqtt"); /* the block goes on behind include_dir */
     assert_int_equal(b.config.limits.keepalive_s_max, 9);

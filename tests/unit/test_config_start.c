@@ -275,10 +275,6 @@ static void test_who_gets_in(void **state)
     } rows[] = {
         {"listener 0 127.0.0.1\n", true, NULL, NULL},
         {"listener 0 127.0.0.1\nallow_anonymous true\n", true, NULL, NULL},
-        {"listener 0 127.0.0.1\nallow_anonymous false\n", false, "127.0.0.1",
-         "allow_anonymous is false, and passwords cannot be checked yet"},
-        {"allow_anonymous false\nlistener 0 127.0.0.1\n", false, "127.0.0.1",
-         "allow_anonymous is false, and passwords cannot be checked yet"},
         {"listener 0 0.0.0.0\n", false, "0.0.0.0",
          "it is not on loopback; write allow_anonymous true to let everybody in"},
         {"listener 0\nsocket_domain ipv4\n", false, "0.0.0.0",
@@ -379,6 +375,13 @@ static void test_starts_that_fail(void **state)
         const char *conf, *says; /* '@': the directory */
     } rows[] = {
         {in_use, in_use_says},
+        {"listener 0 127.0.0.1\n\nallow_anonymous false\n",
+         "@/weir.conf:3: allow_anonymous: false needs passwords, which this version cannot check, so nobody could log "
+         "in; remove this line (then loopback is open, and what other lines open), or write "
+         "allow_anonymous true only if everybody may log in\n"},
+        {"listener 0 127.0.0.1\nlistener 0 0.0.0.0\nlistener_allow_anonymous false\n",
+         "@/weir.conf:3: listener_allow_anonymous: false needs passwords, which this version cannot check, so nobody "
+         "could log in; remove this listener, or write listener_allow_anonymous true only if everybody may log in\n"},
         {"wurst 1\n", "@/weir.conf:1: wurst: unknown option; `weir --help` lists them all\n"},
         {"listener 0 192.0.2.1\n", "@/weir.conf:1: listener: cannot listen on 192.0.2.1:0: this machine does not have "
                                    "that address; name an address "
