@@ -196,6 +196,10 @@ void stomp_write_begin(struct stomp_writer *w, uint8_t *buf, size_t cap, enum st
 /* stomp_write_header: name must not be empty (BUG_ON). Not for content-length and x-encoded: stomp_write_end's. */
 void stomp_write_header(struct stomp_writer *w, struct slice name, struct slice value);
 
+/* stomp_write_raw: bytes as they are, among the headers: the front part of a name, or lines that a writer of the same
+ * version made before. Reserve their length. What they cannot hold in this frame is the caller's to know. */
+void stomp_write_raw(struct stomp_writer *w, struct slice bytes);
+
 /* stomp_write_known, stomp_write_u64: a header that Weir knows; the u64 takes at most 20 digits. */
 void stomp_write_known(struct stomp_writer *w, enum stomp_known h, struct slice value);
 void stomp_write_u64(struct stomp_writer *w, enum stomp_known h, uint64_t value);

@@ -173,6 +173,12 @@ void stomp_write_header(struct stomp_writer *w, struct slice name, struct slice 
     put_value(w, name, value);
 }
 
+void stomp_write_raw(struct stomp_writer *w, struct slice bytes)
+{
+    if (reserve(w, bytes.len))
+        put(w, bytes);
+}
+
 void stomp_write_known(struct stomp_writer *w, enum stomp_known h, struct slice value)
 {
     struct slice name = stomp_known_text(h);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stomp_error.c: ERROR frames: the only thing a STOMP server says when it will not go on.
+ *
+ *     ERROR
+ *     message:Missing header                    RabbitMQ's text where it has one
+ *     x-code:missing-header                     stable, for programs
+ *     receipt-id:7                              of the frame that caused it, if it asked for a receipt
+ *     content-type:text/plain
+ *     content-length:52
+ *
+ *     The frame must include the header: 'message-id'.
+ *
+ * An ERROR always ends the connection; that the peer can still read it is core's business (lingering).
+ *
+ * Invariants
+ *   1. At most one ERROR per connection, and it is the last frame.
+ *   2. Nothing from a peer goes out uncleaned: what is not printable UTF-8 becomes '?', and is cut to DETAIL_MAX.
+ * Cost    cold.
+ * Thread  the shard's own.
+ * Spec    STOMP 1.2 §ERROR, §Connection Lingering.
+ */
+#include "proto_stomp/stomp_error.h"
+
+#include <stdio.h>
+
+#include "core/base/log.h"
+#include "core/base/utf8.h"
+#include "proto_stomp/stomp_conn.h"
+
+enum { DETAIL_MAX = 200, BODY_MAX = 1024 };
+
+static const struct {
+    const char *code, *message, *body;
+    enum close_reason why;
+} texts[STOMP_FAULT_N] = {
+#define X(name, code, close, message, body) [STOMP_FAULT_##name] = {code, message, body, CLOSE_##close},
+    STOMP_FAULT_LIST(X)
+#undef X
+};
+
+/* What an ERROR is made of. */
+struct words {
+    enum stomp_fault why;
+    const char *body;
+    struct slice detail;
+    const struct slice *receipt; /* NULL: none */
+};
+
+/* clean: detail as text that is safe in a body; returns its length. */
+static size_t clean(struct slice detail, char out[DETAIL_MAX])
+{
+    size_t n = MIN(detail.len, (size_t)DETAIL_MAX);
+    while (n < detail.len && n > 0 && (detail.p[n] & 0xc0) == 0x80)
+        n--; /* not in the middle of a character */
+    bool is_text = utf8_is_valid(detail.p, n);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t b = detail.p[i];
+        out[i] = b < 0x20 || b == 0x7f || (b >= 0x80 && !is_text) ? '?' : (char)b;
+    }
+    return n;
+}
+
+static size_t put_body(const struct words *e, char out[BODY_MAX])
+{
+    char detail[DETAIL_MAX];
+    size_t n = clean(e->detail, detail);
+    int len = n == 0 ? snprintf(out, BODY_MAX, "%s.\n", e->body)
+                     : snprintf(out, BODY_MAX, "%s: '%.*s'.\n", e->body, (int)n, detail);
+    return (size_t)len < BODY_MAX ? (size_t)len : BODY_MAX - 1u;
+}
+
+static void log_error(struct conn *c, const char *message, size_t body_len, const char *body)
+{
+    char peer[96];
+    conn_peer(c, peer, sizeof peer);
+    log_line(conn_log(c), LOG_NOTICE, "%s stomp error: %s: %.*s", peer, message, (int)body_len - 1, body);
+}
+
+/* say: puts the frame into the output. */
+static void say(struct conn *c, const struct words *e)
+{
+    struct stomp_conn *s = conn_state(c);
+    struct outv *o = s->has_erred ? NULL : conn_out(c);
+    if (o == NULL)
+        return;
+    char body[BODY_MAX];
+    size_t body_len = put_body(e, body);
+    struct slice message = slice_from_str(texts[e->why].message), code = slice_from_str(texts[e->why].code);
+    size_t receipt_len = e->receipt != NULL ? e->receipt->len : 0;
+    size_t cap = STOMP_WRITE_FIXED_MAX + stomp_header_bound(7, message.len) + stomp_header_bound(6, code.len) +
+                 stomp_header_bound(10, receipt_len) + stomp_header_bound(12, 10) + stomp_header_bound(7, 11) + body_len;
+    uint8_t *room = outv_room(o, cap);
+    if (room == NULL)
+        return;
+    struct stomp_writer w;
+    stomp_write_begin(&w, room, cap, (enum stomp_version)s->version, STOMP_CMD_ERROR);
+    stomp_write_known(&w, STOMP_H_MESSAGE, message);
+    stomp_write_known(&w, STOMP_H_X_CODE, code);
+    if (e->receipt != NULL)
+        stomp_write_known(&w, STOMP_H_RECEIPT_ID, *e->receipt); /* STOMP 1.2 §ERROR */
+    if (e->why == STOMP_FAULT_VERSION)
+        stomp_write_known(&w, STOMP_H_VERSION, SLICE("1.0,1.1,1.2")); /* STOMP 1.2 §Protocol Negotiation */
+    stomp_write_known(&w, STOMP_H_CONTENT_TYPE, SLICE("text/plain"));
+    ptrdiff_t n = stomp_write_body(&w, slice_make(body, body_len));
+    BUG_ON(n <= 0);
+    outv_wrote(o, (size_t)n);
+    s->has_erred = true;
+    log_error(c, texts[e->why].message, body_len, body);
+}
+
+static void fail(struct conn *c, const struct words *e)
+{
+    if (conn_is_closing(c))
+        return;
+    say(c, e);
+    conn_close(c, texts[e->why].why);
+}
+
+void stomp_error(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, struct slice detail)
+{
+    uint8_t buf[STOMP_LINE_BYTES_MAX];
+    struct slice receipt;
+    bool has_receipt = f != NULL && stomp_frame_get(f, STOMP_H_RECEIPT, buf, sizeof buf, &receipt) == ERR_OK;
+    fail(c, &(struct words){.why = why,
+                            .body = texts[why].body,
+                            .detail = detail,
+                            .receipt = has_receipt ? &receipt : NULL});
+}
+
+void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why)
+{
+    fail(c, &(struct words){.why = why, .body = texts[why].body, .receipt = receipt});
+}
+
+void stomp_error_u64(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, uint64_t detail)
+{
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)detail);
+    stomp_error(c, f, why, slice_make(text, (size_t)n));
+}
+
+enum stomp_fault stomp_fault_from_err(enum err e)
+{
+    switch (e) {
+    case ERR_DENIED:
+        return STOMP_FAULT_DENIED;
+    case ERR_TOO_BIG:
+    case ERR_INVALID:
+        return STOMP_FAULT_DEST_TOO_BIG;
+    case ERR_UNSUPPORTED:
+        return STOMP_FAULT_NO_RETAIN;
+    case ERR_STORE:
+        return STOMP_FAULT_STORE;
+    case ERR_NOMEM:
+        return STOMP_FAULT_NOMEM;
+    default:
+        return STOMP_FAULT_REJECTED;
+    }
+}
+
+/* fault_from_close: what a close that no frame caused is called; NONE: the peer is told nothing. */
+static enum stomp_fault fault_from_close(enum close_reason why)
+{
+    switch (why) {
+    case CLOSE_NONE:
+    case CLOSE_GOODBYE:
+    case CLOSE_GOODBYE_WILL:
+    case CLOSE_EOF:
+    case CLOSE_RESET:
+        return STOMP_FAULT_NONE;
+    case CLOSE_LOGIN_TIMEOUT:
+        return STOMP_FAULT_LOGIN_TIMEOUT;
+    case CLOSE_SHUTDOWN:
+        return STOMP_FAULT_SHUTDOWN;
+    case CLOSE_TAKEN_OVER:
+        return STOMP_FAULT_TAKEN_OVER;
+    case CLOSE_SLOW:
+        return STOMP_FAULT_SLOW;
+    case CLOSE_ADMIN:
+        return STOMP_FAULT_ADMIN;
+    default:
+        return STOMP_FAULT_CLOSED;
+    }
+}
+
+void stomp_error_close(struct conn *c, enum close_reason why)
+{
+    if (!conn_can_say(c))
+        return;
+    if (why == CLOSE_TOO_BIG) { /* core's own: more than login_bytes before the login */
+        say(c, &(struct words){.why = STOMP_FAULT_TOO_BIG,
+                               .body = "The first frame is larger than is allowed before the login"});
+        return;
+    }
+    enum stomp_fault fault = fault_from_close(why);
+    if (fault != STOMP_FAULT_NONE)
+        say(c, &(struct words){.why = fault, .body = close_text(why)});
+}

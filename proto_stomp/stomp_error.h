@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_STOMP_ERROR_H
+#define WEIR_STOMP_ERROR_H
+
+/*
+ * stomp_error.h: everything an ERROR frame can say, in one table. Where RabbitMQ has a text for the `message` header it is
+ * used, because its clients look for it; `x-code` is ours and never changes.
+ *
+ *   X(NAME, "x-code", close reason, "message header", "body; a detail is put behind it in quotes")
+ */
+
+#include "core/base/slice.h"
+#include "core/close.h"
+#include "core/conn.h"
+#include "proto_stomp/stomp_wire.h"
+
+/* clang-format off */
+#define STOMP_FAULT_LIST(X)                                                                                            \
+    X(MALFORMED, "malformed", MALFORMED, "Malformed frame",                                                            \
+      "A header line has no colon or no name, an escape or carriage return is not allowed in this version, a header "  \
+      "holds a NUL, or content-length is not the length of the body")                                                  \
+    X(TOO_BIG, "too-big", TOO_BIG, "Frame too large",                                                                  \
+      "A command may have 32 bytes, a frame 100 headers of 8 KiB each and 64 KiB together, a body at most this many "  \
+      "bytes")                                                                                                         \
+    X(COMMAND, "unknown-command", PROTOCOL, "Bad command", "Could not interpret command")                              \
+    X(SERVER_COMMAND, "unknown-command", PROTOCOL, "Bad command", "Only a server sends")                               \
+    X(BODY, "body-not-allowed", PROTOCOL, "Body not allowed", "Only a SEND frame may have a body, not")                \
+    X(LOGIN_FIRST, "not-connected", PROTOCOL, "Illegal command", "You must log in using CONNECT first, not")           \
+    X(LOGIN_TWICE, "already-connected", PROTOCOL, "Illegal command", "This connection is logged in already")           \
+    X(VERSION, "version", BAD_VERSION, "Version mismatch", "Supported versions are 1.0,1.1,1.2 and not")               \
+    X(LOGIN, "denied", NOT_AUTHORIZED, "Bad CONNECT", "Access refused for this login and passcode")                                       \
+    X(ANONYMOUS, "denied", NOT_AUTHORIZED, "Bad CONNECT", "Access refused without login and passcode")                 \
+    X(NO_HEADER, "missing-header", PROTOCOL, "Missing header", "The frame must include the header")                    \
+    X(NO_DESTINATION, "missing-header", PROTOCOL, "Missing destination", "The frame must include a destination header") \
+    X(NO_ID, "missing-header", PROTOCOL, "Missing destination or id",                                                  \
+      "UNSUBSCRIBE must include an id header (in 1.0: an id or a destination)")                                        \
+    X(HEADER, "bad-header", PROTOCOL, "Invalid header", "The value is not one of those this header may have")          \
+    X(HEADER_TEXT, "bad-header", PROTOCOL, "Invalid header", "Name and value must be UTF-8 without NUL")               \
+    X(BASE64, "bad-header", PROTOCOL, "Invalid header", "correlation-id-encoding says base64, which this is not")      \
+    X(ACK_MODE, "bad-header", PROTOCOL, "Invalid header",                                                              \
+      "ack may be auto, client or client-individual, and not")                                                         \
+    X(DEST_UNKNOWN, "bad-destination", PROTOCOL, "Unknown destination",                                                \
+      "A destination is a plain queue name or starts with /topic/, /mqtt/, /queue/, /exchange/ or /amq/queue/, unlike") \
+    X(DEST_EMPTY, "bad-destination", PROTOCOL, "Invalid destination", "There is no name in the destination")           \
+    X(DEST_WILDCARD, "bad-destination", PROTOCOL, "Invalid destination",                                               \
+      "+ and # may only be whole levels of a subscription, in /mqtt/ # only the last one, unlike in")                  \
+    X(DEST_LEVEL, "bad-destination", PROTOCOL, "Invalid destination",                                                  \
+      "No level of a topic may hold / + # or NUL, unlike in")                                                          \
+    X(DEST_UTF8, "bad-destination", PROTOCOL, "Invalid destination", "It must be UTF-8 without NUL, unlike")           \
+    X(DEST_SHARE, "bad-destination", PROTOCOL, "Invalid destination",                                                  \
+      "$share needs a group without wildcards and a filter, unlike in")                                                \
+    X(DEST_KIND, "bad-destination", PROTOCOL, "Invalid destination", "A topic exchange needs a key, unlike in")        \
+    X(DEST_TOO_BIG, "bad-destination", PROTOCOL, "Invalid destination", "It has too many levels or bytes")             \
+    X(NO_QUEUE, "not-found", PROTOCOL, "Unknown destination", "There is no such queue")                                \
+    X(NO_EXCHANGE, "not-found", PROTOCOL, "Unknown destination", "There is no such exchange")                          \
+    X(UNSUPPORTED, "unsupported", PROTOCOL, "Not supported", "Not supported yet")                                      \
+    X(TRANSACTION, "unsupported", PROTOCOL, "Not supported", "Transactions are not supported yet")                     \
+    X(NO_RETAIN, "unsupported", PROTOCOL, "Not supported", "Retained messages are switched off on this broker")        \
+    X(SUB_TWICE, "duplicate-subscription", PROTOCOL, "Duplicated subscription identifier",                             \
+      "There is a subscription already that is identified by")                                                         \
+    X(NO_SUB, "no-subscription", PROTOCOL, "No subscription found",                                                    \
+      "UNSUBSCRIBE must refer to an existing subscription, unlike")                                                    \
+    X(SUB_LIMIT, "limit", LIMIT, "Too many subscriptions", "A connection may have at most this many")                  \
+    X(SUB_GONE, "cancelled", LIMIT, "Server cancelled subscription",                                                   \
+      "The queue was deleted, no more messages will be delivered for the subscription")                                \
+    X(ACK_UNKNOWN, "unknown-ack", PROTOCOL, "Invalid header",                                                          \
+      "Nothing waits for an ACK or NACK with this id: it was answered already, wants no answer, or belongs to another " \
+      "connection or subscription")                                                                                    \
+    X(DENIED, "denied", NOT_AUTHORIZED, "Access refused", "This may not be written to or read")                        \
+    X(REJECTED, "rejected", REFUSED, "Message rejected", "Not stored, because a queue or the store has no room for it") \
+    X(STORE, "store", STORE, "Message rejected", "Not stored, because the broker's store has failed")                  \
+    X(NOMEM, "no-memory", NOMEM, "Out of memory", "The broker has no memory left for this")                            \
+    X(SILENT, "silent", SILENT, "Heart-beat missing",                                                                  \
+      "Nothing was heard for twice the heart-beat interval agreed on, in ms")                                          \
+    X(CLOSED, "closed", NONE, "Connection closed", "")                                                                 \
+    X(LOGIN_TIMEOUT, "login-timeout", NONE, "Connection closed", "")                                                   \
+    X(SHUTDOWN, "shutdown", NONE, "Connection closed", "")                                                             \
+    X(TAKEN_OVER, "taken-over", NONE, "Connection closed", "")                                                         \
+    X(SLOW, "slow", NONE, "Connection closed", "")                                                                     \
+    X(ADMIN, "admin", NONE, "Connection closed", "")
+/* clang-format on */
+
+enum stomp_fault {
+    STOMP_FAULT_NONE,
+#define X(name, code, close, message, body) STOMP_FAULT_##name,
+    STOMP_FAULT_LIST(X)
+#undef X
+        STOMP_FAULT_N
+};
+
+/* stomp_error: says ERROR and ends the connection; nothing if it is ending already. f: the offending frame, whose receipt
+ * header is repeated as receipt-id, or NULL. detail: what the body names, empty for nothing; any bytes. Always followed by a
+ * return: no more frames are looked at. STOMP 1.2 §ERROR */
+void stomp_error(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, struct slice detail);
+
+/* stomp_error_receipt: the same for a frame whose answer came later: receipt: its receipt header, NULL if it had none. */
+void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why);
+
+/* stomp_error_u64: the same with a number as detail. */
+void stomp_error_u64(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, uint64_t detail);
+
+/* stomp_fault_from_err: what a broker verb's result is called when it refused. */
+enum stomp_fault stomp_fault_from_err(enum err e);
+
+/* stomp_error_close: the last words for a connection that core or the broker ends; adapter->on_close. */
+void stomp_error_close(struct conn *c, enum close_reason why);
+
+#endif
