@@ -72,9 +72,12 @@ static enum err attach_check(const struct conn *c, const struct attach *a)
 {
     if (!c->door->allow_anonymous)
         return ERR_DENIED; /* nobody can prove who they are yet */
-    if (a->will && !broker_may_write(c->shard->vhost->topic_exchange, a->will->topic))
+    if (!a->will)
+        return ERR_OK;
+    if (!broker_may_write(c->shard->vhost->topic_exchange, a->will->topic))
         return ERR_DENIED;
-    return ERR_OK;
+    bool is_deep = topic_levels(a->will->topic) > c->shard->limits.topic_levels_max;
+    return is_deep || a->will->topic.len > TOPIC_BYTES_MAX ? ERR_TOO_BIG : ERR_OK;
 }
 
 void broker_attach(struct conn *c, const struct attach *a)
@@ -100,7 +103,7 @@ void broker_attach(struct conn *c, const struct attach *a)
         broker_attached(c, e);
         return;
     }
-    me->expiry_s = a->expiry_s;
+    me->expiry_s = me->id_len ? a->expiry_s : 0; /* nobody could come back to one without a name */
     if (s->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
         me->expiry_s = (uint32_t)MIN(me->expiry_s, s->limits.session_expiry_s_max);
     me->quota = a->quota;
@@ -199,6 +202,16 @@ static enum err replay_for(struct queue *q, const struct exchange *x, const stru
     return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
 }
 
+/* replay_change: an unfinished replay of this filter goes on under the new options. */
+static enum err replay_change(struct queue *q, const struct filter *f, const struct binding_opts *o)
+{
+    uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+    if (set == UINT32_MAX)
+        return ERR_NOMEM;
+    replay_update(q, f, set, o->qos);
+    return ERR_OK;
+}
+
 static struct binding_opts opts_of(const struct binding *b)
 {
     return (struct binding_opts){.sub_id = b->sub_id,
@@ -225,6 +238,8 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     bool replays = o->retain_handling == 0 || (o->retain_handling == 1 && is_new); /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
     if (replays)
         e = replay_for(me->queue, x, f, o);
+    else if (!is_new)
+        e = replay_change(me->queue, f, o);
     if (e == ERR_OK) {
         *out_lsn = log_binding(c->shard, STORE_BIND, me->queue, x, f, o);
         e = *out_lsn == LSN_FAILED ? ERR_STORE : ERR_OK;

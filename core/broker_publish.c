@@ -64,9 +64,14 @@ static enum err check_targets(const struct journey *j)
     if (LIKELY(!j->route->has_refuse))
         return ERR_OK;
     uint64_t bytes = j->view->topic.len + j->view->attrs.len + j->view->payload.len;
-    for (uint32_t i = 0; i < j->route->target_n; i++)
-        if (queue_would_refuse(j->route->target[i].queue, bytes))
+    for (uint32_t i = 0; i < j->route->target_n; i++) {
+        struct queue *q = j->route->target[i].queue;
+        if (LIKELY(!queue_would_refuse(q, bytes)))
+            continue;
+        queue_dispatch(q); /* a consumer with credit may take what this turn put there */
+        if (queue_would_refuse(q, bytes))
             return ERR_FULL;
+    }
     return ERR_OK;
 }
 
@@ -280,6 +285,8 @@ void broker_publish(struct conn *c, const struct publish *p)
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m)
 {
     struct journey j = {.s = v->shard, .v = v, .x = x ? x : v->topic_exchange, .view = m};
+    if (j.x->kind == EXCHANGE_TOPIC && topic_levels(m->topic) > v->shard->limits.topic_levels_max)
+        return ERR_TOO_BIG;
     j.route = router_route(&v->router, j.x, m->topic);
     enum err e = j.route ? travel(&j) : ERR_NOMEM;
     journey_end(&j, e);

@@ -274,7 +274,7 @@ void conn_on_io(struct transport *t, unsigned events)
 static bool keep_rest(struct conn *c, const uint8_t *p, size_t n)
 {
     size_t cap = MAX(c->rx_need, n * 2);
-    cap = MIN(cap, MAX((size_t)CHUNK_BYTES, n * 4));
+    cap = MIN(cap, MAX((size_t)PARTIAL_SMALL, n * 4));
     cap = MAX(cap, (size_t)256);
     struct chunk *k = chunk_new(&c->shard->chunks, cap);
     if (!k)

@@ -348,6 +348,10 @@ static bool make_room(struct queue *q, uint64_t bytes)
     dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
     if (q->ready_n == 0 && queue_has_taker(q))
         return true; /* larger than the whole limit, but it does not stay */
+    if (q->policy->bytes_max && bytes > q->policy->bytes_max) { /* no room can be made for it */
+        stat_add(&shard_of(q)->stats, STAT_DROP_FULL, 1);
+        return false;
+    }
     while (queue_is_over(q, bytes)) {
         struct list_node *oldest = list_first(&q->ready);
         if (q->policy->overflow != OVERFLOW_DROP_HEAD || !oldest) {

@@ -331,6 +331,13 @@ static struct mem *replay_mem(const struct queue *q)
     return shard_mem(q->vhost->shard, MEM_RETAINED);
 }
 
+/* set_refs: a cursor holds its binding set like an entry does. */
+static void set_refs(struct queue *q, uint32_t set, int by)
+{
+    if (set >= SET_PLAIN_N)
+        q->set[set - SET_PLAIN_N].refs += (uint32_t)by;
+}
+
 enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
 {
     if (r->n == 0)
@@ -356,8 +363,7 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
     p->tok_n = (uint16_t)f->n;
     p->set = set;
     p->qos = qos;
-    if (set >= SET_PLAIN_N)
-        q->set[set - SET_PLAIN_N].refs++;
+    set_refs(q, set, 1);
     struct replay **end = &q->replay;
     while (*end)
         end = &(*end)->next;
@@ -366,13 +372,29 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
     return ERR_OK;
 }
 
+static bool replay_is_of(const struct replay *p, const struct filter *f)
+{
+    return filter_is_equal(&(struct filter){.tok = p->tok, .n = p->tok_n}, f);
+}
+
+void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
+{
+    for (struct replay *p = q->replay; p; p = p->next) {
+        if (!replay_is_of(p, f))
+            continue;
+        set_refs(q, set, 1);
+        set_refs(q, p->set, -1);
+        p->set = set;
+        p->qos = qos;
+    }
+}
+
 static void replay_close(struct queue *q, struct replay *p)
 {
     struct retained *r = &q->vhost->retained;
     if (p->at)
         trie_unpin(&r->trie, p->at);
-    if (p->set >= SET_PLAIN_N)
-        q->set[p->set - SET_PLAIN_N].refs--;
+    set_refs(q, p->set, -1);
     mem_free(replay_mem(q), p->tok);
     mem_free(replay_mem(q), p);
 }
@@ -382,7 +404,7 @@ void replay_close_filter(struct queue *q, const struct filter *f)
     struct replay **link = &q->replay;
     while (*link) {
         struct replay *p = *link;
-        if (!filter_is_equal(&(struct filter){.tok = p->tok, .n = p->tok_n}, f)) {
+        if (!replay_is_of(p, f)) {
             link = &p->next;
             continue;
         }

@@ -91,6 +91,9 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
  * looked at this time matched: go on while q->replay is set and the queue is below half). */
 uint32_t replay_feed(struct queue *q, uint32_t budget);
 
+/* replay_update: unfinished replays of this filter go on with another binding set and QoS. */
+void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos);
+
 /* replay_close_filter: the subscription with this filter ended or begins anew: its unfinished replay ends. */
 void replay_close_filter(struct queue *q, const struct filter *f);
 
