@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_TESTS_SEEDS_H
+#define WEIR_TESTS_SEEDS_H
+
+/*
+ * seeds.h: running seeds and saying which one failed: whatever happens in a run (a violation, a BUG_ON, a sanitizer
+ * report, no end), one line with the command that replays it goes to stderr.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* seeds_run_one: plays a seed (world_run). True when nothing was violated. */
+bool seeds_run_one(uint64_t seed, uint32_t steps, bool verbose);
+
+/* seeds_run: seeds first, first + 1 ... (n of them); goes on after violations, at most 10. Returns how many failed. */
+uint32_t seeds_run(uint64_t first, uint64_t n, uint32_t steps);
+
+/* seeds_run_files: every file in dir: its first number is a seed; the rest says why it is kept. Returns how many
+ * failed, *out_n how many there were. */
+uint32_t seeds_run_files(const char *dir, uint32_t *out_n);
+
+/* seeds_wanted: WEIR_SIM_SEEDS, or 1000. */
+uint64_t seeds_wanted(void);
+
+#endif
