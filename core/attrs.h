@@ -22,7 +22,7 @@ enum attr_id {
     ATTR_CONTENT_TYPE,  /* UTF-8 */
     ATTR_IS_TEXT,       /* empty value: payload is UTF-8 (MQTT Payload Format Indicator 1) */
     ATTR_REPLY_TO,      /* MQTT spelling of the topic to answer to */
-    ATTR_REPLY_DEST,    /* a STOMP reply-to that is not a topic, as the sender spelled it */
+    ATTR_REPLY_DEST,    /* a STOMP reply-to as the sender spelled it; beside ATTR_REPLY_TO when it names a topic */
     ATTR_CORRELATION,   /* bytes */
     ATTR_DESTINATION,   /* STOMP-born: the destination as the sender spelled it */
 };

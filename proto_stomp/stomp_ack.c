@@ -7,8 +7,8 @@
  *
  *     message-id = ack = <session>-<number>.<ticket>          without ".<ticket>": nothing is expected
  *
- * The ticket finds the delivery, and its consumer says how it is answered: client-individual settles one, client settles
- * it and all earlier ones of that subscription, NACK likewise.
+ * The ticket finds the delivery, and its consumer says how it is answered: client-individual settles one, client
+ * settles it and all earlier ones of that subscription, NACK likewise.
  *
  * Invariants
  *   1. An id that names no delivery waiting for an answer changes nothing and ends the connection.
@@ -52,7 +52,8 @@ static bool get_id(struct conn *c, const struct stomp_frame *f, uint8_t *buf, si
     return false;
 }
 
-/* sub_fits: 1.1 must name the subscription the message came from; one that is over is not checked. False: ERROR was said. */
+/* sub_fits: STOMP 1.1 §ACK: it must name the subscription the message came from; one that is over is not checked.
+ * False: ERROR was said. */
 static bool sub_fits(struct conn *c, const struct stomp_frame *f, const struct consumer *k)
 {
     const struct stomp_conn *s = conn_state(c);
@@ -70,7 +71,7 @@ static bool sub_fits(struct conn *c, const struct stomp_frame *f, const struct c
     return false;
 }
 
-/* outcome_of: false: ERROR was said. */
+/* outcome_of: STOMP 1.2 §NACK; requeue is RabbitMQ's. False: ERROR was said. */
 static bool outcome_of(struct conn *c, const struct stomp_frame *f, enum outcome *out)
 {
     uint8_t buf[STOMP_LINE_BYTES_MAX];

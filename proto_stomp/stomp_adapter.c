@@ -27,8 +27,9 @@
 
 /* ---- claims ---------------------------------------------------------------------------------------------------- */
 
-/* claims: a command that a STOMP client sends, and a line end. Also those that are wrong as the first one: better an ERROR
- * that says so than silence. HTTP has a blank behind its words, MQTT starts with 0x10, TLS with 0x16. 14 bytes decide. */
+/* claims: a command that a STOMP client sends, and a line end. Also those that are wrong as the first one: better an
+ * ERROR that says so than silence. HTTP has a blank behind its words, MQTT starts with 0x10, TLS with 0x16. 14 bytes
+ * decide. */
 static enum claim claims(const uint8_t *first, size_t len)
 {
     struct slice text = {first, len};
@@ -116,9 +117,9 @@ static void frame_in(struct conn *c, const struct stomp_frame *f)
     case STOMP_CMD_NACK:
         stomp_ack_in(c, f);
         return;
-    case STOMP_CMD_BEGIN:
-    case STOMP_CMD_COMMIT:
-    case STOMP_CMD_ABORT:
+    case STOMP_CMD_BEGIN:  /* STOMP 1.2 §BEGIN */
+    case STOMP_CMD_COMMIT: /* STOMP 1.2 §COMMIT */
+    case STOMP_CMD_ABORT:  /* STOMP 1.2 §ABORT */
         stomp_error(c, f, STOMP_FAULT_TRANSACTION, stomp_command_text(f->command));
         return;
     case STOMP_CMD_DISCONNECT:
@@ -134,6 +135,7 @@ static void frame_in(struct conn *c, const struct stomp_frame *f)
     }
 }
 
+/* first_in: STOMP 1.2 §CONNECT or STOMP Frame */
 static void first_in(struct conn *c, const struct stomp_frame *f)
 {
     if (f->command == STOMP_CMD_CONNECT || f->command == STOMP_CMD_STOMP)
@@ -178,7 +180,8 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
 
 /* ---- heart-beats ----------------------------------------------------------------------------------------------- */
 
-/* listen_due: when the peer's silence is too long; twice the interval is allowed. Silence while we do not read is ours. */
+/* listen_due: when the peer's silence is too long; twice the interval is allowed. Silence while we do not read is ours.
+ */
 static mono_ms listen_due(const struct conn *c, struct stomp_conn *s, mono_ms now)
 {
     if (s->beat_in_ms == 0)

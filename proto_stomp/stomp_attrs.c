@@ -11,13 +11,13 @@
  *     anything else                USER           in order, repetitions kept, one "user." taken off
  *
  * Invariants
- *   1. Every name with a meaning in SEND or MESSAGE is reserved, so that a property MQTT → STOMP → MQTT comes back under the
- *      name it had, and none can pass as the broker's word.
- *   2. What becomes an attribute is UTF-8 without NUL (correlation: any bytes), so that MQTT can carry it [MQTT-1.5.4-1].
- *   3. Of repeated headers with a meaning the first counts (STOMP 1.2 §Repeated Header Entries); user headers all travel.
- * Cost    O(bytes); no allocation but the buf's.
- * Thread  any; pure.
- * Spec    docs/mapping.md, "Properties"; STOMP 1.2 §SEND, §MESSAGE; MQTT 5 §3.3.2.3.
+ *   1. Every name with a meaning in SEND or MESSAGE is reserved, so that a property MQTT → STOMP → MQTT comes back
+ * under the name it had, and none can pass as the broker's word.
+ *   2. What becomes an attribute is UTF-8 without NUL (correlation: any bytes), so that MQTT can carry it
+ * [MQTT-1.5.4-1].
+ *   3. Of repeated headers with a meaning the first counts (STOMP 1.2 §Repeated Header Entries); user headers all
+ * travel. Cost    O(bytes); no allocation but the buf's. Thread  any; pure. Spec    docs/mapping.md, "Properties";
+ * STOMP 1.2 §SEND, §MESSAGE; MQTT 5 §3.3.2.3.
  */
 #include "proto_stomp/stomp_attrs.h"
 

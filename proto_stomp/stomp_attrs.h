@@ -3,8 +3,8 @@
 #define WEIR_STOMP_ATTRS_H
 
 /*
- * stomp_attrs.h: headers of a SEND to core's attributes (core/attrs.h), and those to headers of a MESSAGE. Private to the
- * adapter; pure.
+ * stomp_attrs.h: headers of a SEND to core's attributes (core/attrs.h), and those to headers of a MESSAGE. Private to
+ * the adapter; pure.
  */
 
 #include <stdbool.h>
@@ -17,8 +17,9 @@
 #include "proto_stomp/stomp_error.h"
 #include "proto_stomp/stomp_wire.h"
 
-/* What a header means in SEND. Whatever is not STOMP_SEND_USER is a reserved name: a device's property of that name goes out
- * with "user." in front, so that nobody can say in the broker's or the protocol's words what they mean as their own. */
+/* What a header means in SEND. Whatever is not STOMP_SEND_USER is a reserved name: a device's property of that name
+ * goes out with "user." in front, so that nobody can say in the broker's or the protocol's words what they mean as
+ * their own. */
 enum stomp_send_class {
     STOMP_SEND_USER,   /* nothing: it travels with the message */
     STOMP_SEND_FRAME,  /* about this frame: destination, receipt, content-length, ... */
@@ -31,16 +32,16 @@ enum stomp_send_class {
 
 enum stomp_send_class stomp_send_class(enum stomp_known h);
 
-/* stomp_name_is_reserved: must a user property of this name go out with "user." in front? Also true for names that start
- * with "user." and for the empty one (docs/mapping.md, "Properties"). */
+/* stomp_name_is_reserved: must a user property of this name go out with "user." in front? Also true for names that
+ * start with "user." and for the empty one (docs/mapping.md, "Properties"). */
 bool stomp_name_is_reserved(struct slice name);
 
 /* stomp_attrs_bytes: room that always suffices for stomp_attrs_put of this SEND. */
 size_t stomp_attrs_bytes(const struct stomp_frame *f);
 
-/* stomp_attrs_put: appends the attributes of a SEND to b, in the order of its headers: user headers (one "user." stripped),
- * content-type and whether the body is text, reply-to, correlation-id. STOMP_FAULT_NONE, or what is wrong with the header
- * *out_name (a view of f or static). Running out of memory shows in b. */
+/* stomp_attrs_put: appends the attributes of a SEND to b, in the order of its headers: user headers (one "user."
+ * stripped), content-type and whether the body is text, reply-to, correlation-id. STOMP_FAULT_NONE, or what is wrong
+ * with the header *out_name (a view of f or static). Running out of memory shows in b. */
 enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, enum stomp_dialect dialect,
                                  struct slice *out_name) MUST_CHECK;
 

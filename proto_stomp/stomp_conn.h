@@ -30,14 +30,14 @@ enum stomp_phase {
     STOMP_LEAVING, /* DISCONNECT came: what is owed is still said, nothing is listened to */
 };
 
-/* The beginning of a MESSAGE as it was last written for a subscription: command, subscription, destination and the front
- * half of message-id. One allocation: source[source_len] · frame[n]. */
+/* The beginning of a MESSAGE as it was last written for a subscription: command, subscription, destination and the
+ * front half of message-id. One allocation: source[source_len] · frame[n]. */
 struct stomp_head {
-    uint8_t *p;          /* NULL: none yet */
+    uint8_t *p; /* NULL: none yet */
     uint32_t cap, source_len;
-    uint32_t n, bound;   /* as in struct stomp_writer */
+    uint32_t n, bound; /* as in struct stomp_writer */
     bool is_encoded;
-    bool is_own;         /* source: the sender's own destination; false: a topic, rendered for this subscription */
+    bool is_own; /* source: the sender's own destination; false: a topic, rendered for this subscription */
 };
 
 /* One subscription. owner: stomp_conn.subs; core's consumer points to it by `up`. */
@@ -45,10 +45,10 @@ struct stomp_sub {
     struct consumer *consumer; /* NULL until the broker agreed, and after its queue was deleted */
     struct stomp_head head;
     uint32_t key_len, dest_len;
-    uint8_t style;             /* enum stomp_dest_style: for topics that have no destination of their own */
-    bool is_topic;             /* false: messages without a destination of their own came from `dest` */
+    uint8_t style; /* enum stomp_dest_style: for topics that have no destination of their own */
+    bool is_topic; /* false: messages without a destination of their own came from `dest` */
     bool has_id;
-    uint8_t bytes[];           /* key: 'i' and id, or 'd' and destination (1.0 without id) · destination */
+    uint8_t bytes[]; /* key: 'i' and id, or 'd' and destination (1.0 without id) · destination */
 };
 
 static inline struct slice stomp_sub_key(const struct stomp_sub *s)
@@ -86,15 +86,15 @@ struct stomp_fifo {
 /* The adapter's state of one connection, allocated (zeroed) by core. */
 struct stomp_conn {
     struct stomp_scan scan;
-    struct map subs;             /* stomp_sub by key */
+    struct map subs; /* stomp_sub by key */
     struct stomp_fifo receipts;
-    struct stomp_place *place;   /* the last SEND's, or NULL */
-    uint64_t message_n;          /* MESSAGE frames so far: makes message-id unique */
-    mono_ms paused_at;           /* when our own brake on reading was last seen */
-    uint32_t beat_in_ms;         /* heart-beats agreed on; 0: none */
+    struct stomp_place *place; /* the last SEND's, or NULL */
+    uint64_t message_n;        /* MESSAGE frames so far: makes message-id unique */
+    mono_ms paused_at;         /* when our own brake on reading was last seen */
+    uint32_t beat_in_ms;       /* heart-beats agreed on; 0: none */
     uint32_t beat_out_ms;
-    uint8_t version;             /* enum stomp_version; 1.0 until CONNECT was read */
-    uint8_t phase;               /* enum stomp_phase */
+    uint8_t version; /* enum stomp_version; 1.0 until CONNECT was read */
+    uint8_t phase;   /* enum stomp_phase */
     bool had_login, has_erred;
 };
 
@@ -122,8 +122,8 @@ void stomp_send_in(struct conn *c, const struct stomp_frame *f);
 /* stomp_fault_from_why: what a destination that was refused is told. */
 enum stomp_fault stomp_fault_from_why(enum stomp_dest_why why);
 
-/* stomp_is_reserved_level: is this first level of a topic a name that means something else to the broker ($share, $queue,
- * $exchange, $delayed)? */
+/* stomp_is_reserved_level: is this first level of a topic a name that means something else to the broker ($share,
+ * $queue, $exchange, $delayed)? */
 bool stomp_is_reserved_level(struct slice level);
 
 /* ---- stomp_subscribe.c ----------------------------------------------------------------------------------------- */
@@ -154,11 +154,12 @@ enum {
     STOMP_RECEIPT_ASKS = 0x200,   /* SEND reject:receipt */
 };
 
-/* stomp_receipt_ask: remembers the frame's receipt header; *out is the number to give to the verb, RECEIPT_NONE when nobody
- * wants to know. False: out of memory, the connection ends. STOMP 1.2 §Header receipt */
+/* stomp_receipt_ask: remembers the frame's receipt header; *out is the number to give to the verb, RECEIPT_NONE when
+ * nobody wants to know. False: out of memory, the connection ends. STOMP 1.2 §Header receipt */
 bool stomp_receipt_ask(struct conn *c, const struct stomp_frame *f, enum stomp_receipt_kind kind, uint64_t *out);
 
-/* stomp_answer: for frames that change nothing durable themselves: RECEIPT, if asked for, after all that came before. */
+/* stomp_answer: for frames that change nothing durable themselves: RECEIPT, if asked for, after all that came before.
+ */
 void stomp_answer(struct conn *c, const struct stomp_frame *f);
 
 void stomp_on_settled(struct conn *c, uint64_t receipt, enum err result);

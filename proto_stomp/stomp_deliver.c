@@ -13,13 +13,13 @@
  *
  *     outv:   [ headers, body ≤ COPY_MAX, NUL ]     or     [ headers ] [ body by reference ] [ NUL ]
  *
- * The other half of the hot path: one reservation in the output, one copy of the head, a few digits. A message born over
- * STOMP shows its sender's destination; any other its topic, in the style of the subscription.
+ * The other half of the hot path: one reservation in the output, one copy of the head, a few digits. A message born
+ * over STOMP shows its sender's destination; any other its topic, in the style of the subscription.
  *
  * Invariants
  *   1. Nothing is appended unless the whole frame is.
- *   2. A kept head is a writer's state after those bytes, so writing goes on as if it had written them itself; it is never
- *      anything but an economy: without memory for it every frame is written from the start.
+ *   2. A kept head is a writer's state after those bytes, so writing goes on as if it had written them itself; it is
+ * never anything but an economy: without memory for it every frame is written from the start.
  *   3. message-id names its session, so that an id of another connection is never taken for one of this.
  * Cost    O(head + attributes + copied body); one allocation per subscription, now and then a larger one.
  * Thread  the shard's own.
@@ -30,25 +30,28 @@
 #include "proto_stomp/stomp_conn.h"
 
 enum {
-    COPY_MAX = 512,      /* body bytes: above, a reference into the read chunk or the message is cheaper */
-    RARE_BOUND = 640,    /* ids, redelivered, x-delivery-count, mqtt-qos, retained, expiration */
+    COPY_MAX = 512,   /* body bytes: above, a reference into the read chunk or the message is cheaper */
+    RARE_BOUND = 640, /* ids, redelivered, x-delivery-count, mqtt-qos, retained, expiration */
     HEAD_KEEP_MAX = 2048,
 };
 
 /* Where a message says it comes from. */
 struct source {
     struct slice text;
-    bool is_own; /* the sender's own destination; false: a topic to be rendered */
+    struct slice attrs; /* the message's other attributes */
+    bool is_own;        /* the sender's own destination; false: a topic to be rendered */
 };
 
 /* ---- the head -------------------------------------------------------------------------------------------------- */
 
+/* source_of: stomp_send.c puts the destination in front of all other attributes, and mostly it is the only one. */
 static struct source source_of(const struct msgview *msg)
 {
     struct attr a;
-    if (msg->attrs.len != 0 && attr_find(msg->attrs, ATTR_DESTINATION, &a))
-        return (struct source){.text = a.value, .is_own = true};
-    return (struct source){.text = msg->topic};
+    size_t pos = 0;
+    if (msg->attrs.len != 0 && attr_next(msg->attrs, &pos, &a) && a.id == ATTR_DESTINATION)
+        return (struct source){.text = a.value, .attrs = slice_skip(msg->attrs, pos), .is_own = true};
+    return (struct source){.text = msg->topic, .attrs = msg->attrs};
 }
 
 static bool head_fits(const struct stomp_head *h, const struct source *from)
@@ -205,14 +208,14 @@ struct frame_room {
 };
 
 /* take_room: false: out of memory. body_len: bytes that are copied behind the headers. */
-static bool take_room(struct outv *o, const struct stomp_sub *sub, const struct msgview *msg, const struct source *from,
-                      bool is_kept, size_t body_len, struct frame_room *out)
+static bool take_room(struct outv *o, const struct stomp_sub *sub, const struct source *from, bool is_kept,
+                      size_t body_len, struct frame_room *out)
 {
     size_t scratch = is_kept ? 0 : dest_bytes_max(sub, from);
     out->head_cap = head_bound(sub, is_kept, from) + RARE_BOUND;
-    if (msg->attrs.len != 0) {
-        out->head_cap += stomp_headers_bound(msg->attrs);
-        scratch = MAX(scratch, stomp_headers_scratch(msg->attrs));
+    if (from->attrs.len != 0) {
+        out->head_cap += stomp_headers_bound(from->attrs);
+        scratch = MAX(scratch, stomp_headers_scratch(from->attrs));
     }
     out->p = outv_room(o, out->head_cap + MAX(scratch, body_len + 1));
     out->scratch = out->p + (out->p != NULL ? out->head_cap : 0);
@@ -231,7 +234,7 @@ enum err stomp_on_deliver(struct conn *c, const struct delivery *d)
     bool refers = msg->payload.len > COPY_MAX && msg->owner != NULL;
     struct frame_room r;
     struct stomp_writer w;
-    if (UNLIKELY(!take_room(o, sub, msg, &from, is_kept, refers ? 0 : msg->payload.len, &r)))
+    if (UNLIKELY(!take_room(o, sub, &from, is_kept, refers ? 0 : msg->payload.len, &r)))
         return ERR_NOMEM;
     if (LIKELY(is_kept))
         head_copy(conn_state(c), &sub->head, &w, r.p, r.head_cap);
@@ -239,8 +242,8 @@ enum err stomp_on_deliver(struct conn *c, const struct delivery *d)
         head_write(c, sub, &from, &w, r.p, r.head_cap, r.scratch);
     put_ids(c, &w, d->ticket);
     put_rare(&w, d);
-    if (msg->attrs.len != 0)
-        stomp_headers_put(&w, msg->attrs, r.scratch);
+    if (from.attrs.len != 0)
+        stomp_headers_put(&w, from.attrs, r.scratch);
     ptrdiff_t n = stomp_write_end(&w, msg->payload.len);
     BUG_ON(n <= 0);
     if (refers) {

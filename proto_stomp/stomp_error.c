@@ -89,7 +89,8 @@ static void say(struct conn *c, const struct words *e)
     struct slice message = slice_from_str(texts[e->why].message), code = slice_from_str(texts[e->why].code);
     size_t receipt_len = e->receipt != NULL ? e->receipt->len : 0;
     size_t cap = STOMP_WRITE_FIXED_MAX + stomp_header_bound(7, message.len) + stomp_header_bound(6, code.len) +
-                 stomp_header_bound(10, receipt_len) + stomp_header_bound(12, 10) + stomp_header_bound(7, 11) + body_len;
+                 stomp_header_bound(10, receipt_len) + stomp_header_bound(12, 10) + stomp_header_bound(7, 11) +
+                 body_len;
     uint8_t *room = outv_room(o, cap);
     if (room == NULL)
         return;
@@ -122,10 +123,8 @@ void stomp_error(struct conn *c, const struct stomp_frame *f, enum stomp_fault w
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice receipt;
     bool has_receipt = f != NULL && stomp_frame_get(f, STOMP_H_RECEIPT, buf, sizeof buf, &receipt) == ERR_OK;
-    fail(c, &(struct words){.why = why,
-                            .body = texts[why].body,
-                            .detail = detail,
-                            .receipt = has_receipt ? &receipt : NULL});
+    fail(c, &(struct words){
+                .why = why, .body = texts[why].body, .detail = detail, .receipt = has_receipt ? &receipt : NULL});
 }
 
 void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why)

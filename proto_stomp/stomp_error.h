@@ -3,8 +3,8 @@
 #define WEIR_STOMP_ERROR_H
 
 /*
- * stomp_error.h: everything an ERROR frame can say, in one table. Where RabbitMQ has a text for the `message` header it is
- * used, because its clients look for it; `x-code` is ours and never changes.
+ * stomp_error.h: everything an ERROR frame can say, in one table. Where RabbitMQ has a text for the `message` header it
+ * is used, because its clients look for it; `x-code` is ours and never changes.
  *
  *   X(NAME, "x-code", close reason, "message header", "body; a detail is put behind it in quotes")
  */
@@ -88,12 +88,13 @@ enum stomp_fault {
         STOMP_FAULT_N
 };
 
-/* stomp_error: says ERROR and ends the connection; nothing if it is ending already. f: the offending frame, whose receipt
- * header is repeated as receipt-id, or NULL. detail: what the body names, empty for nothing; any bytes. Always followed by a
- * return: no more frames are looked at. STOMP 1.2 §ERROR */
+/* stomp_error: says ERROR and ends the connection; nothing if it is ending already. f: the offending frame, whose
+ * receipt header is repeated as receipt-id, or NULL. detail: what the body names, empty for nothing; any bytes. Always
+ * followed by a return: no more frames are looked at. STOMP 1.2 §ERROR */
 void stomp_error(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, struct slice detail);
 
-/* stomp_error_receipt: the same for a frame whose answer came later: receipt: its receipt header, NULL if it had none. */
+/* stomp_error_receipt: the same for a frame whose answer came later: receipt: its receipt header, NULL if it had none.
+ */
 void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why);
 
 /* stomp_error_u64: the same with a number as detail. */

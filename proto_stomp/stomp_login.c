@@ -6,8 +6,8 @@
  *                   │           │                              │
  *                   └───────────┴── ERROR, close ◄────────────┘
  *
- * Every connection is a session of its own without a name: it ends with the connection, and what it had not acknowledged
- * goes back to its queues. `host` names a virtual host; there is one, so every name means it.
+ * Every connection is a session of its own without a name: it ends with the connection, and what it had not
+ * acknowledged goes back to its queues. `host` names a virtual host; there is one, so every name means it.
  *
  * Heart-beats: the peer says what it can do and what it wants; we can do and want what it asks for, but not more often
  * than every STOMP_BEAT_MIN_MS. CONNECTED then says exactly what was agreed on.

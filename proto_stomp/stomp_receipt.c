@@ -2,7 +2,8 @@
 /*
  * stomp_receipt.c: what the broker's verbs answer, as RECEIPT frames, or as ERROR when the answer is no.
  *
- *     frame with receipt:abc ─► fifo "abc" ─► verb(receipt number) ─ ─ ► on_settled ─► fifo "abc" ─► RECEIPT receipt-id:abc
+ *     frame with receipt:abc ─► fifo "abc" ─► verb(receipt number) ─ ─ ► on_settled ─► fifo "abc" ─► RECEIPT
+ * receipt-id:abc
  *
  * Receipt ids are strings of the peer's, core's receipts are numbers. Core answers in the order of the verbs, so the
  * strings wait in one queue of bytes and the number only says whether one of them belongs to it.

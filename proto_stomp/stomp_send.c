@@ -6,12 +6,13 @@
  *               │               └ headers: options (persistent, retain, qos, expiration) and attributes
  *               └ stomp_place: the last destination of this connection, parsed and checked once
  *
- * This is the hot path: a SEND to the destination of the one before, with no headers of its own, costs a comparison of the
- * destination and the call of broker_publish. Its attributes are one ready-made record, the destination itself: a
+ * This is the hot path: a SEND to the destination of the one before, with no headers of its own, costs a comparison of
+ * the destination and the call of broker_publish. Its attributes are one ready-made record, the destination itself: a
  * subscriber is shown what the sender wrote, not what we would have written.
  *
  *     /topic/a.b  /mqtt/a/b          amq.topic, "a/b"           /exchange/<name>/<key>   that exchange
- *     /queue/q  q                    default exchange, "q"; declared    /amq/queue/q     the same, but it has to be there
+ *     /queue/q  q                    default exchange, "q"; declared    /amq/queue/q     the same, but it has to be
+ * there
  *
  * Invariants
  *   1. A SEND either reaches broker_publish once, or ends the connection with an ERROR.
@@ -188,7 +189,7 @@ struct sending {
     const struct stomp_frame *f;
     const struct stomp_place *place;
     struct publish pub;
-    bool asks;           /* reject:receipt */
+    bool asks;                         /* reject:receipt */
     uint8_t buf[STOMP_LINE_BYTES_MAX]; /* not set: for decoding values */
 };
 

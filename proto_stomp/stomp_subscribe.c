@@ -112,7 +112,7 @@ static bool take_names(struct request *r)
 {
     const struct stomp_conn *s = conn_state(r->c);
     r->has_id = get(r, STOMP_H_ID, r->id_buf, &r->id);
-    if (!r->has_id && s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header */
+    if (!r->has_id && s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header; STOMP 1.1 §SUBSCRIBE */
         return refuse(r, STOMP_FAULT_NO_HEADER, SLICE("id"));
     if (!get(r, STOMP_H_DESTINATION, r->dest_buf, &r->dest)) /* STOMP 1.2 §SUBSCRIBE */
         return refuse(r, STOMP_FAULT_NO_DESTINATION, SLICE(""));
@@ -330,7 +330,7 @@ void stomp_subscribe_in(struct conn *c, const struct stomp_frame *f)
 
 /* ---- UNSUBSCRIBE ----------------------------------------------------------------------------------------------- */
 
-/* find_sub: the subscription the frame names. NULL: ERROR was said. */
+/* find_sub: STOMP 1.2 §UNSUBSCRIBE: the subscription the frame names. NULL: ERROR was said. */
 static struct stomp_sub *find_sub(struct conn *c, const struct stomp_frame *f)
 {
     const struct stomp_conn *s = conn_state(c);

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_adapter_stomp.c: the adapter contract, kept by STOMP 1.1 and 1.2. A 1.0 peer may be silent for ever, so the fixture
- * has no words for it; its conversations are in tests/wire/stomp.
+ * test_adapter_stomp.c: the adapter contract, kept by STOMP 1.1 and 1.2. A 1.0 peer may be silent for ever, so the
+ * fixture has no words for it; its conversations are in tests/wire/stomp.
  */
 #include "proto_stomp/stomp_adapter.h"
 #include "tests/contract/adapter_suite.c" /* a program of this folder is one file */
 
 static const struct slice first[] = {
-    WORDS("CONNECT\naccept-version:1.2\n"),
-    WORDS("CONNECT\r\naccept-version:1.2\r\n"),
-    WORDS("STOMP\naccept-version:1.2\n"),
-    WORDS("STOMP\r\naccept-version:1.2\n"),
+    WORDS("CONNECT\naccept-version:1.2\n"), WORDS("CONNECT\r\naccept-version:1.2\r\n"),
+    WORDS("STOMP\naccept-version:1.2\n"),   WORDS("STOMP\r\naccept-version:1.2\n"),
     WORDS("UNSUBSCRIBE\r\nid:0\n"), /* wrong as the first one, but nobody else's */
     WORDS("SEND\ndestination:/topic/a\n"),
 };

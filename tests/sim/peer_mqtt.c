@@ -417,6 +417,8 @@ static void on_tick(struct sim_event *ev)
     struct peer_mqtt *p = CONTAINER_OF(ev, struct peer_mqtt, tick);
     mono_ms now = p->w->loop->now, keepalive = (mono_ms)p->keepalive_s * 1000;
     if (p->state == MQTT_PEER_SILENT) { /* a paused link may not have heard the end yet */
+        if (p->link.out.len)
+            p->silent_at = now; /* what was said before is still on its way */
         if (now - p->silent_at > 2 * keepalive + 5000 && !p->link.is_paused)
             world_fail(p->w, "%s has been silent for %u ms, keep-alive is %u s, and is still connected", p->id,
                        (unsigned)(now - p->silent_at), p->keepalive_s);

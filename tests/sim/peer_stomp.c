@@ -427,6 +427,8 @@ static void on_tick(struct sim_event *ev)
     if (p->state == STOMP_PEER_LEAVING && !p->link.is_paused)
         world_fail(p->w, "%s sent DISCONNECT, but is still connected", p->name);
     if (p->state == STOMP_PEER_SILENT) {
+        if (p->link.out.len)
+            p->silent_at = now; /* what was said before is still on its way */
         if (now - p->silent_at > 3 * p->can_ms + 5000 && !p->link.is_paused)
             world_fail(p->w, "%s has no heart-beat for %u ms, and is still connected", p->name,
                        (unsigned)(now - p->silent_at));

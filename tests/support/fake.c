@@ -519,7 +519,8 @@ struct fake *fake_new(const struct fake_config *config)
     f->door = (struct door){.adapter = fake_adapters, .name = "fake:0", .allow_anonymous = !config->refuses_anonymous};
     if (config->has_store) {
         f->image = store_image_new(&f->store_mem);
-        f->store = store_mem_new(&f->store_mem, &(struct store_mem_config){.keep = true, .late = config->is_late, .image = f->image});
+        f->store = store_mem_new(&f->store_mem,
+                                 &(struct store_mem_config){.keep = true, .late = config->is_late, .image = f->image});
         assert_non_null(f->store);
     }
     f->heap.fail_at = config->fail_at;
@@ -576,11 +577,8 @@ struct conn *fake_conn(struct fake *f)
 
 struct attach fake_attach(const char *id, uint32_t expiry_s)
 {
-    return (struct attach){.id = slice_from_str(id),
-                           .expiry_s = expiry_s,
-                           .quota = 100,
-                           .ticket_max = 65535,
-                           .is_anonymous = true};
+    return (struct attach){
+        .id = slice_from_str(id), .expiry_s = expiry_s, .quota = 100, .ticket_max = 65535, .is_anonymous = true};
 }
 
 struct conn *fake_login(struct fake *f, const char *id, uint32_t expiry_s)
@@ -644,10 +642,8 @@ enum err fake_pub_view(struct conn *c, const struct msgview *v, struct exchange 
 
 enum err fake_pub(struct conn *c, const char *topic, const char *payload, uint8_t qos)
 {
-    struct msgview v = {.topic = slice_from_str(topic),
-                        .payload = slice_from_str(payload),
-                        .qos = qos,
-                        .flags = qos ? MSG_DURABLE : 0};
+    struct msgview v = {
+        .topic = slice_from_str(topic), .payload = slice_from_str(payload), .qos = qos, .flags = qos ? MSG_DURABLE : 0};
     return fake_pub_view(c, &v, NULL, 0);
 }
 

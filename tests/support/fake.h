@@ -4,8 +4,8 @@
 
 /*
  * fake.h: a real shard between fakes that do what they are told: a clock that stands still, pipes whose every recv and
- * sendv is scripted, and a recording adapter that writes down each call it gets. For unit tests of core, which speak the
- * verbs of core/broker.h themselves:
+ * sendv is scripted, and a recording adapter that writes down each call it gets. For unit tests of core, which speak
+ * the verbs of core/broker.h themselves:
  *
  *     struct fake *f = fake_new(NULL);
  *     struct conn *c = fake_login(f, "me", 0);
@@ -43,14 +43,14 @@ enum fake_what {
 /* One call of an adapter slot. Only the fields of its kind are set. */
 struct fake_event {
     enum fake_what what;
-    uint64_t conn;        /* its number */
-    enum err result;      /* ATTACHED, SETTLED; DELIVER: what was answered */
-    uint64_t receipt;     /* SETTLED */
-    uint32_t ticket;      /* DELIVER, RELEASE */
+    uint64_t conn;         /* its number */
+    enum err result;       /* ATTACHED, SETTLED; DELIVER: what was answered */
+    uint64_t receipt;      /* SETTLED */
+    uint32_t ticket;       /* DELIVER, RELEASE */
     enum close_reason why; /* CLOSE */
-    bool can_say;         /* CLOSE */
-    bool session_present; /* ATTACHED */
-    uint32_t len;         /* FRAME: bytes of the body; DELIVER: of the payload */
+    bool can_say;          /* CLOSE */
+    bool session_present;  /* ATTACHED */
+    uint32_t len;          /* FRAME: bytes of the body; DELIVER: of the payload */
     struct consumer *consumer;
     void *up;
     uint8_t qos, attempts;
@@ -75,12 +75,12 @@ struct fake_pipe {
     struct conn *conn; /* NULL: refused, or gone */
     struct fake_bytes in, out;
     size_t in_at;
-    size_t recv_max;      /* bytes one recv gives; 0: all */
-    size_t send_max;      /* bytes one sendv takes; 0: all */
-    size_t send_room;     /* bytes taken before -ERR_AGAIN; SIZE_MAX: no end */
+    size_t recv_max;                              /* bytes one recv gives; 0: all */
+    size_t send_max;                              /* bytes one sendv takes; 0: all */
+    size_t send_room;                             /* bytes taken before -ERR_AGAIN; SIZE_MAX: no end */
     uint32_t recv_calls, send_calls, again_every; /* again_every: each Nth recv says -ERR_AGAIN though there is input */
     bool is_eof, is_reset, send_resets, is_shut, is_gone;
-    bool is_pending;      /* transport->pending says so while there is input */
+    bool is_pending; /* transport->pending says so while there is input */
     unsigned interest;
     /* the adapter's script */
     enum err deliver_result; /* instead of encoding */
@@ -88,7 +88,7 @@ struct fake_pipe {
     const char *last_words;  /* written by on_close if the peer can hear */
     bool refuses_bytes;      /* on_bytes eats nothing */
     bool open_fails;
-    mono_ms tick_every;      /* on_tick answers now + this; 0: MONO_NEVER */
+    mono_ms tick_every;                                                /* on_tick answers now + this; 0: MONO_NEVER */
     void (*on_frame)(struct conn *c, const uint8_t *body, size_t len); /* may be NULL */
 };
 
@@ -129,8 +129,8 @@ extern const struct adapter_ops fake_adapter;
 void fake_config_init(struct fake_config *config);
 struct fake *fake_new(const struct fake_config *config) MUST_CHECK;
 
-/* fake_free: ends everything; asserts that heap->bytes is 0 and every pipe was destroyed. NULL is fine. fake_end: the first
- * half: the shard only, so that a test can look at what is left in the image. */
+/* fake_free: ends everything; asserts that heap->bytes is 0 and every pipe was destroyed. NULL is fine. fake_end: the
+ * first half: the shard only, so that a test can look at what is left in the image. */
 void fake_free(struct fake *f);
 void fake_end(struct fake *f);
 
@@ -151,8 +151,8 @@ static inline struct fake_pipe *fake_pipe_of(struct conn *c)
     return (struct fake_pipe *)(void *)c->transport;
 }
 
-/* fake_conn: a connection that our adapter has claimed. fake_login: with a session (quota 100; empty id: unnamed). NULL only
- * when memory is made to fail. */
+/* fake_conn: a connection that our adapter has claimed. fake_login: with a session (quota 100; empty id: unnamed). NULL
+ * only when memory is made to fail. */
 struct conn *fake_conn(struct fake *f);
 struct conn *fake_login(struct fake *f, const char *id, uint32_t expiry_s);
 

@@ -53,7 +53,8 @@ static void nothing(void **state)
 static struct attr any_attr(struct env *v)
 {
     static const uint32_t key_max[] = {1, 12, 300, 65536}, value_max[] = {1, 12, 2000, 70001};
-    uint32_t key = rng_below(&v->r, key_max[rng_below(&v->r, 4)]), value = rng_below(&v->r, value_max[rng_below(&v->r, 4)]);
+    uint32_t key = rng_below(&v->r, key_max[rng_below(&v->r, 4)]),
+             value = rng_below(&v->r, value_max[rng_below(&v->r, 4)]);
     return (struct attr){.id = (enum attr_id)(ATTR_USER + rng_below(&v->r, ATTR_DESTINATION)),
                          .key = slice_make(noise + rng_below(&v->r, 99), key),
                          .value = slice_make(noise + rng_below(&v->r, 99), value)};

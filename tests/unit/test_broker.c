@@ -33,7 +33,8 @@ static enum err to_queue(struct conn *p, const char *name, const char *payload)
 
 static enum err retain(struct conn *p, const char *topic, const char *payload)
 {
-    struct msgview v = {.topic = slice_from_str(topic), .payload = slice_from_str(payload), .qos = 1, .flags = MSG_RETAIN};
+    struct msgview v = {
+        .topic = slice_from_str(topic), .payload = slice_from_str(payload), .qos = 1, .flags = MSG_RETAIN};
     return fake_pub_view(p, &v, NULL, 0);
 }
 
@@ -63,7 +64,8 @@ static void sys_is_read_only(void **state)
     struct fake *f = fake_new(NULL);
     struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0);
     assert_int_equal(fake_sub(s, "$SYS/#", 1), ERR_OK);
-    static const char *const no[] = {"$SYS", "$SYS/", "$SYS/broker/x", "$SYS//"}, *const yes[] = {"$SYSTEM", "$SY", "a/$SYS/b", "$sys/x"};
+    static const char *const no[] = {"$SYS", "$SYS/", "$SYS/broker/x", "$SYS//"}, *const yes[] = {"$SYSTEM", "$SY",
+                                                                                                  "a/$SYS/b", "$sys/x"};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(fake_pub(p, no[i], "x", 1), ERR_DENIED);
         assert_int_equal(retain(p, no[i], "x"), ERR_DENIED);
@@ -92,7 +94,8 @@ static void too_deep(void **state)
     assert_int_equal(fake_sub(c, "1/2/3/4/5", 1), ERR_OK);
     assert_int_equal(fake_sub(c, "1/2/3/4/5/6", 1), ERR_TOO_BIG);
     assert_int_equal(fake_sub(c, "1/2/3/4/5/#", 1), ERR_TOO_BIG);
-    assert_null(broker_consume_filter(c, NULL, fake_filter(&ff, "1/2/3/4/5/6"), &(struct binding_opts){.qos = 1}, &(struct consume){.receipt = 900}));
+    assert_null(broker_consume_filter(c, NULL, fake_filter(&ff, "1/2/3/4/5/6"), &(struct binding_opts){.qos = 1},
+                                      &(struct consume){.receipt = 900}));
     assert_int_equal(result_of(f, 900), ERR_TOO_BIG);
     assert_int_equal(fake_pub(c, "1/2/3/4/5", "x", 0), ERR_OK);
     assert_int_equal(fake_pub(c, "1/2/3/4/5/6", "x", 0), ERR_TOO_BIG);
@@ -120,7 +123,9 @@ static void all_or_nothing(void **state)
         s[i] = fake_login(f, id, 0);
         assert_int_equal(fake_sub(s[i], "t/#", (uint8_t)(i % 3)), ERR_OK);
         if (i == 1)
-            assert_int_equal(router_bind(&v->router, v->topic_exchange, fake_filter(&ff, "#"), q, &(struct binding_opts){.qos = 1}, &b, &is_new), ERR_OK);
+            assert_int_equal(router_bind(&v->router, v->topic_exchange, fake_filter(&ff, "#"), q,
+                                         &(struct binding_opts){.qos = 1}, &b, &is_new),
+                             ERR_OK);
     }
     struct msgview m = {.topic = SLICE("t/1"), .payload = SLICE("x"), .qos = 2, .flags = MSG_RETAIN};
     assert_int_equal(fake_pub_view(p, &m, NULL, 1), ERR_OK);
@@ -185,7 +190,8 @@ static void overlapping_subscriptions(void **state)
     assert_int_equal(fake_sub_opts(s, "a/+", &(struct binding_opts){.qos = 0, .sub_id = 30}), ERR_OK);
     assert_int_equal(fake_sub_opts(s, "a/b", &(struct binding_opts){.qos = 2, .sub_id = 20}), ERR_OK);
     assert_int_equal(fake_sub_opts(s, "#", &(struct binding_opts){.qos = 1}), ERR_OK);
-    assert_int_equal(fake_sub_opts(s, "+/b", &(struct binding_opts){.qos = 1, .sub_id = 20, .retain_as_published = true}), ERR_OK);
+    assert_int_equal(
+        fake_sub_opts(s, "+/b", &(struct binding_opts){.qos = 1, .sub_id = 20, .retain_as_published = true}), ERR_OK);
     for (uint8_t qos = 0; qos < 3; qos++) {
         struct msgview m = {.topic = SLICE("a/b"), .payload = SLICE("x"), .qos = qos, .flags = MSG_RETAIN};
         assert_int_equal(fake_pub_view(p, &m, NULL, 0), ERR_OK);
@@ -309,7 +315,8 @@ static void retain_handling(void **state)
     struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0);
     assert_int_equal(retain(p, "a", "1"), ERR_NO_MATCH);
     assert_int_equal(retain(p, "b/c", "2"), ERR_NO_MATCH);
-    struct binding_opts always = {.qos = 1}, once = {.qos = 1, .retain_handling = 1}, never = {.qos = 1, .retain_handling = 2};
+    struct binding_opts always = {.qos = 1}, once = {.qos = 1, .retain_handling = 1},
+                        never = {.qos = 1, .retain_handling = 2};
     assert_int_equal(replayed(f, s, "#", &never), 0);
     assert_int_equal(replayed(f, s, "#", &once), 0); /* it exists already */
     assert_int_equal(replayed(f, s, "#", &always), 2);
@@ -475,10 +482,12 @@ static void consume_by_filter(void **state)
     char mine[2];
     assert_int_equal(retain(p, "a/b", "old"), ERR_NO_MATCH);
     struct consume how = {.mode = ACK_NONE, .qos = 2, .up = &mine[0], .receipt = 700};
-    struct consumer *k = broker_consume_filter(s, NULL, fake_filter(&ff, "a/+"), &(struct binding_opts){.qos = 2}, &how);
+    struct consumer *k =
+        broker_consume_filter(s, NULL, fake_filter(&ff, "a/+"), &(struct binding_opts){.qos = 2}, &how);
     how.up = &mine[1];
     how.receipt = 701;
-    struct consumer *all = broker_consume_filter(s, fanout, &(struct filter){NULL, 0}, &(struct binding_opts){.qos = 2}, &how);
+    struct consumer *all =
+        broker_consume_filter(s, fanout, &(struct filter){NULL, 0}, &(struct binding_opts){.qos = 2}, &how);
     how.receipt = 702;
     assert_null(broker_consume_filter(s, fanout, fake_filter(&ff, "a"), &(struct binding_opts){.qos = 2}, &how));
     assert_true(k && all && k->queue != all->queue);
@@ -559,7 +568,8 @@ static struct consumer *consume(struct conn *c, const char *name, enum ack_mode 
     enum err e;
     struct queue *q = broker_declare_queue(c, slice_from_str(name), &e);
     assert_non_null(q);
-    return broker_consume_queue(c, q, &(struct consume){.mode = mode, .prefetch = prefetch, .qos = 2, .receipt = RECEIPT_NONE});
+    return broker_consume_queue(
+        c, q, &(struct consume){.mode = mode, .prefetch = prefetch, .qos = 2, .receipt = RECEIPT_NONE});
 }
 
 /* STOMP 1.2 §ACK: a cumulative ACK settles everything of its own subscription up to it, and nothing of another. */

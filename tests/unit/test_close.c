@@ -34,9 +34,11 @@ static void wills(void **state)
 {
     (void)state;
     /* [MQTT-3.1.2-8] an I/O error, silence beyond the keep-alive, no DISCONNECT, a protocol error */
-    static const enum close_reason with[] = {CLOSE_EOF, CLOSE_RESET, CLOSE_SILENT, CLOSE_MALFORMED, CLOSE_PROTOCOL,
-                                             CLOSE_TOO_BIG, CLOSE_QUOTA, CLOSE_GOODBYE_WILL, CLOSE_TAKEN_OVER, CLOSE_SLOW};
-    static const enum close_reason without[] = {CLOSE_GOODBYE, CLOSE_LOGIN_TIMEOUT, CLOSE_UNKNOWN_PROTOCOL, CLOSE_BAD_VERSION, CLOSE_BAD_ID};
+    static const enum close_reason with[] = {CLOSE_EOF,        CLOSE_RESET,   CLOSE_SILENT, CLOSE_MALFORMED,
+                                             CLOSE_PROTOCOL,   CLOSE_TOO_BIG, CLOSE_QUOTA,  CLOSE_GOODBYE_WILL,
+                                             CLOSE_TAKEN_OVER, CLOSE_SLOW};
+    static const enum close_reason without[] = {CLOSE_GOODBYE, CLOSE_LOGIN_TIMEOUT, CLOSE_UNKNOWN_PROTOCOL,
+                                                CLOSE_BAD_VERSION, CLOSE_BAD_ID};
     for (size_t i = 0; i < sizeof(with) / sizeof(with[0]); i++)
         assert_int_equal(close_has_will(with[i]), 1);
     for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++)

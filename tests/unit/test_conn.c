@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_conn.c: one connection against a pipe that does everything the contract of transport.h allows: bytes in every
- * split, partial writes, readiness without anything to read, resets at any point; and what an unkind peer does on purpose.
- * Receipts and running out of memory have files of their own: test_conn_receipts.c, test_conn_memory.c.
+ * split, partial writes, readiness without anything to read, resets at any point; and what an unkind peer does on
+ * purpose. Receipts and running out of memory have files of their own: test_conn_receipts.c, test_conn_memory.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,9 +68,20 @@ static void claims_at_every_split(void **state)
         char bytes[100];
         int want;
     } row[] = {
-        {"HELLO", 'A'},     {"HELL", 'W'},          {"HEL", 'W'},           {"\r\n\r\nHELLO", 'A'}, {"\n", 'W'},
-        {"H", 'W'},         {"HELP ME PLEASE", CLOSE_UNKNOWN_PROTOCOL}, {"GET / HTTP/1.1\r\n", CLOSE_UNKNOWN_PROTOCOL},
-        {"\r\nX", CLOSE_UNKNOWN_PROTOCOL}, {" HELLO", CLOSE_UNKNOWN_PROTOCOL}, {"", 0}, {"", 0}, {"", 0}, {"", 0},
+        {"HELLO", 'A'},
+        {"HELL", 'W'},
+        {"HEL", 'W'},
+        {"\r\n\r\nHELLO", 'A'},
+        {"\n", 'W'},
+        {"H", 'W'},
+        {"HELP ME PLEASE", CLOSE_UNKNOWN_PROTOCOL},
+        {"GET / HTTP/1.1\r\n", CLOSE_UNKNOWN_PROTOCOL},
+        {"\r\nX", CLOSE_UNKNOWN_PROTOCOL},
+        {" HELLO", CLOSE_UNKNOWN_PROTOCOL},
+        {"", 0},
+        {"", 0},
+        {"", 0},
+        {"", 0},
     };
     snprintf(row[10].bytes, sizeof(row[10].bytes), "%.63sHELLO", ends);
     row[10].want = 'A';
@@ -201,14 +212,16 @@ static void random_splits(void **state)
             p->recv_max = 1 + rng_below(&r, rng_chance(&r, 30) ? 9 : 9000);
             (void)fake_turn(f);
             size_t held = c->rx ? c->rx->cap : 0, there = c->rx ? c->rx_len : 0;
-            assert_true(held <= MAX((size_t)CHUNK_BYTES, there * 4)); /* grows with what arrived, not with what is promised */
+            assert_true(held <=
+                        MAX((size_t)CHUNK_BYTES, there * 4)); /* grows with what arrived, not with what is promised */
         }
         fake_run(f);
         assert_int_equal(fake_count(f, FAKE_FRAME), 60);
         for (unsigned i = 0; i < 60; i++) {
             const struct fake_event *e = fake_nth(f, FAKE_FRAME, i);
             assert_int_equal(e->len, len[i]);
-            assert_int_equal(strspn(e->payload, (char[]){(char)('a' + i % 26), 0}), MIN(len[i], (uint32_t)sizeof(e->payload) - 1));
+            assert_int_equal(strspn(e->payload, (char[]){(char)('a' + i % 26), 0}),
+                             MIN(len[i], (uint32_t)sizeof(e->payload) - 1));
         }
         assert_null(c->rx); /* an idle connection owns no buffer */
         assert_null(c->out);
@@ -368,7 +381,8 @@ static void partial_writes(void **state)
     }
 }
 
-/* a peer that does not read: deliveries stay in its queue, its output stays bounded, others are served; it catches up. */
+/* a peer that does not read: deliveries stay in its queue, its output stays bounded, others are served; it catches up.
+ */
 static void blocked_and_woken(void **state)
 {
     (void)state;
@@ -544,8 +558,8 @@ static void everything_at_once(void **state)
     (void)state;
     struct fake *f = world(0, 0, 2000);
     struct conn *c = fake_login(f, "a", 0), *d = fake_login(f, "a", 0); /* taken over ... */
-    fake_pipe_of(c)->is_reset = true;                                    /* ... and reset ... */
-    conn_close(c, CLOSE_ADMIN);                                          /* ... and closed by an operator */
+    fake_pipe_of(c)->is_reset = true;                                   /* ... and reset ... */
+    conn_close(c, CLOSE_ADMIN);                                         /* ... and closed by an operator */
     fake_pipe_of(c)->send_resets = true;
     f->shard->limits.login_ms = 0;
     fake_wait(f, 5000);

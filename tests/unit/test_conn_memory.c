@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_conn_memory.c: running out of memory, everywhere. A scene goes from accept to delivery and back; it is played once
- * for each allocation it makes, which then fails (once, or from there on). Whatever happens, the broker stays consistent,
- * gives every byte back, and says ERR_OK only to what it did.
+ * test_conn_memory.c: running out of memory, everywhere. A scene goes from accept to delivery and back; it is played
+ * once for each allocation it makes, which then fails (once, or from there on). Whatever happens, the broker stays
+ * consistent, gives every byte back, and says ERR_OK only to what it did.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,11 +60,15 @@ static void answer_all(struct scene *v)
 {
     for (uint32_t i = 0; i < v->f->event_n; i++) {
         struct fake_event e = v->f->event[i];
-        struct conn *c = alive(v->s, v->sp) && v->s->number == e.conn ? v->s : alive(v->t, v->tp) && v->t->number == e.conn ? v->t : NULL;
+        struct conn *c = alive(v->s, v->sp) && v->s->number == e.conn   ? v->s
+                         : alive(v->t, v->tp) && v->t->number == e.conn ? v->t
+                                                                        : NULL;
         if (e.what != FAKE_DELIVER || e.ticket == 0 || !c || !tickets_get(c->session, e.ticket))
             continue;
         struct entry *entry = tickets_get(c->session, e.ticket);
-        enum outcome o = entry->by_qos && entry->sent_qos == 2 ? OUTCOME_RECEIVED : i % 5 ? OUTCOME_ACK : OUTCOME_REQUEUE;
+        enum outcome o = entry->by_qos && entry->sent_qos == 2 ? OUTCOME_RECEIVED
+                         : i % 5                               ? OUTCOME_ACK
+                                                               : OUTCOME_REQUEUE;
         if (entry->state == ENTRY_RECEIVED)
             o = OUTCOME_COMPLETE;
         assert_int_equal(broker_settle(c, e.ticket, o), ERR_OK);
@@ -134,7 +138,8 @@ static bool play(uint64_t fail_at, bool for_ever, bool has_store)
     fake_run(f);
     if (alive(v.p, v.pp))
         for (unsigned i = 0; i < 3; i++)
-            (void)fake_pub_view(v.p, &(struct msgview){.topic = SLICE("jobs"), .qos = 1}, f->shard->vhost->default_exchange, 0);
+            (void)fake_pub_view(v.p, &(struct msgview){.topic = SLICE("jobs"), .qos = 1},
+                                f->shard->vhost->default_exchange, 0);
     fake_run(f);
     if (v.sp)
         v.sp->send_room = SIZE_MAX;
@@ -203,7 +208,11 @@ static bool fan_out(uint64_t nth)
     fake_run(f);
     fake_forget(f);
     static uint8_t large[5000];
-    struct msgview v = {.topic = SLICE("t"), .payload = slice_make(large, sizeof(large)), .qos = 2, .flags = MSG_RETAIN, .expires_at = f->now + 100000};
+    struct msgview v = {.topic = SLICE("t"),
+                        .payload = slice_make(large, sizeof(large)),
+                        .qos = 2,
+                        .flags = MSG_RETAIN,
+                        .expires_at = f->now + 100000};
     f->heap.fail_at = f->heap.calls + nth;
     enum err e = fake_pub_view(p, &v, NULL, 9);
     bool failed = f->heap.calls >= f->heap.fail_at;

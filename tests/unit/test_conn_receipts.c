@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_conn_receipts.c: what we owe publishers while the disk is late or fails: receipts in the order of their verbs, each
- * once, none before the disk has what it promises; logins that wait; consumers held back behind their receipt.
+ * test_conn_receipts.c: what we owe publishers while the disk is late or fails: receipts in the order of their verbs,
+ * each once, none before the disk has what it promises; logins that wait; consumers held back behind their receipt.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,7 +90,9 @@ static void random_order(void **state)
     for (unsigned step = 0; step < 3000; step++) {
         unsigned i = rng_below(&r, CONNS);
         uint64_t receipt = (uint64_t)i << 32 | asked[i]++;
-        struct msgview v = {.topic = rng_chance(&r, 50) ? SLICE("t") : SLICE("nobody"), .qos = (uint8_t)rng_below(&r, 3), .flags = MSG_DURABLE};
+        struct msgview v = {.topic = rng_chance(&r, 50) ? SLICE("t") : SLICE("nobody"),
+                            .qos = (uint8_t)rng_below(&r, 3),
+                            .flags = MSG_DURABLE};
         if (rng_chance(&r, 20))
             broker_barrier(p[i], receipt);
         else
@@ -249,11 +251,13 @@ static void the_first_delivery_comes_after_the_receipt(void **state)
     assert_int_equal(fake_count(f, FAKE_DELIVER), 0);
     fake_durable(f);
     assert_int_equal(fake_count(f, FAKE_DELIVER), 1);
-    assert_true(fake_nth(f, FAKE_SETTLED, 0)->receipt == 1 && fake_nth(f, FAKE_SETTLED, 0) < fake_nth(f, FAKE_DELIVER, 0));
+    assert_true(fake_nth(f, FAKE_SETTLED, 0)->receipt == 1 &&
+                fake_nth(f, FAKE_SETTLED, 0) < fake_nth(f, FAKE_DELIVER, 0));
     fake_free(f);
 }
 
-/* the consumer goes while its receipt is owed: by cancel, by the end of its queue, of its connection, by a take-over. */
+/* the consumer goes while its receipt is owed: by cancel, by the end of its queue, of its connection, by a take-over.
+ */
 static void a_held_consumer_goes_away(void **state)
 {
     (void)state;

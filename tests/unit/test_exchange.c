@@ -22,7 +22,10 @@ static void built_in(void **state)
     static const struct {
         const char *name;
         enum exchange_kind kind;
-    } row[] = {{"", EXCHANGE_DEFAULT}, {"amq.topic", EXCHANGE_TOPIC}, {"amq.direct", EXCHANGE_DIRECT}, {"amq.fanout", EXCHANGE_FANOUT}};
+    } row[] = {{"", EXCHANGE_DEFAULT},
+               {"amq.topic", EXCHANGE_TOPIC},
+               {"amq.direct", EXCHANGE_DIRECT},
+               {"amq.fanout", EXCHANGE_FANOUT}};
     for (size_t i = 0; i < ARRAY_N(row); i++) {
         struct exchange *x = exchange_get(v, slice_from_str(row[i].name)), *again = NULL;
         assert_non_null(x);
@@ -32,7 +35,9 @@ static void built_in(void **state)
         assert_int_equal(exchange_declare(v, slice_from_str(row[i].name), row[i].kind, true, &again), ERR_OK);
         assert_ptr_equal(again, x);
         assert_int_equal(exchange_declare(v, slice_from_str(row[i].name), row[i].kind, false, &again), ERR_EXISTS);
-        assert_int_equal(exchange_declare(v, slice_from_str(row[i].name), (enum exchange_kind)((row[i].kind + 1) % 4), true, &again), ERR_EXISTS);
+        assert_int_equal(
+            exchange_declare(v, slice_from_str(row[i].name), (enum exchange_kind)((row[i].kind + 1) % 4), true, &again),
+            ERR_EXISTS);
     }
     assert_ptr_equal(v->topic_exchange, exchange_get(v, SLICE("amq.topic")));
     assert_ptr_equal(v->default_exchange, exchange_get(v, SLICE("")));
@@ -75,12 +80,14 @@ static void come_and_go(void **state)
             snprintf(name, sizeof(name), "x%u", i);
             assert_int_equal(exchange_declare(v, slice_from_str(name), EXCHANGE_TOPIC, i % 2, &x[i]), ERR_OK);
             snprintf(name, sizeof(name), "%u/#", i);
-            assert_int_equal(router_bind(&v->router, x[i], fake_filter(&ff, name), q, &(struct binding_opts){0}, &b, &is_new), ERR_OK);
+            assert_int_equal(
+                router_bind(&v->router, x[i], fake_filter(&ff, name), q, &(struct binding_opts){0}, &b, &is_new),
+                ERR_OK);
             assert_int_equal(router_route(&v->router, x[i], slice_make(name, strlen(name) - 2))->target_n, 1);
             assert_int_equal(router_route(&v->router, x[i ? i - 1 : 0], SLICE("none"))->target_n, 0);
         }
         LIST_EACH(&q->bindings, it)
-            router_unbind(&v->router, LIST_ITEM(it, struct binding, in_queue));
+        router_unbind(&v->router, LIST_ITEM(it, struct binding, in_queue));
         for (unsigned i = 0; i < 20; i++)
             exchange_free(x[i]);
         assert_null(exchange_get(v, SLICE("x3")));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_msg.c: every size around every size class: what goes in comes out, blocks are reused, a failed allocation changes
- * nothing, and views of messages are views of their bytes. Whatever a peer can put into a message must never reach a
- * neighbour's block: AddressSanitizer watches.
+ * test_msg.c: every size around every size class: what goes in comes out, blocks are reused, a failed allocation
+ * changes nothing, and views of messages are views of their bytes. Whatever a peer can put into a message must never
+ * reach a neighbour's block: AddressSanitizer watches.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -209,12 +209,9 @@ static void mistakes_are_caught(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_size),
-        cmocka_unit_test(null_slices_are_empty),
-        cmocka_unit_test(random_life),
-        cmocka_unit_test(blocks_are_reused_and_bounded),
-        cmocka_unit_test(out_of_memory),
-        cmocka_unit_test(mistakes_are_caught),
+        cmocka_unit_test(every_size),    cmocka_unit_test(null_slices_are_empty),
+        cmocka_unit_test(random_life),   cmocka_unit_test(blocks_are_reused_and_bounded),
+        cmocka_unit_test(out_of_memory), cmocka_unit_test(mistakes_are_caught),
     };
     return cmocka_run_group_tests_name("msg", tests, NULL, NULL);
 }

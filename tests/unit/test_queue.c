@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_queue.c: limits and what happens at them, order whatever is sent back, expiry of what waits and of what is on its
- * way, rotation among consumers, the way past the queue, binding sets, and the end of a queue with everything in it.
+ * test_queue.c: limits and what happens at them, order whatever is sent back, expiry of what waits and of what is on
+ * its way, rotation among consumers, the way past the queue, binding sets, and the end of a queue with everything in
+ * it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,12 +26,14 @@ static struct queue *named(struct fake *f, const char *name, struct queue_policy
 
 static struct consumer *consume(struct conn *c, struct queue *q, enum ack_mode mode, uint32_t prefetch, void *up)
 {
-    return broker_consume_queue(c, q, &(struct consume){.mode = mode, .prefetch = prefetch, .qos = 2, .up = up, .receipt = RECEIPT_NONE});
+    return broker_consume_queue(
+        c, q, &(struct consume){.mode = mode, .prefetch = prefetch, .qos = 2, .up = up, .receipt = RECEIPT_NONE});
 }
 
 static enum err push_at(struct conn *p, const char *queue, const char *payload, mono_ms expires_at)
 {
-    struct msgview v = {.topic = slice_from_str(queue), .payload = slice_from_str(payload), .qos = 1, .expires_at = expires_at};
+    struct msgview v = {
+        .topic = slice_from_str(queue), .payload = slice_from_str(payload), .qos = 1, .expires_at = expires_at};
     return fake_pub_view(p, &v, p->shard->vhost->default_exchange, 0);
 }
 
@@ -47,7 +50,8 @@ static const char *waiting(const struct queue *q, char *out, size_t cap)
     LIST_EACH(&q->ready, it)
     {
         const struct msg *m = LIST_ITEM(it, struct entry, node)->msg;
-        n += (size_t)snprintf(out + n, cap - n, "%.*s", (int)m->payload_len, (const char *)m->bytes + m->topic_len + m->attrs_len);
+        n += (size_t)snprintf(out + n, cap - n, "%.*s", (int)m->payload_len,
+                              (const char *)m->bytes + m->topic_len + m->attrs_len);
     }
     return out;
 }
@@ -78,9 +82,12 @@ static void overflow_policies(void **state)
     struct fake *f = fake_new(NULL);
     struct conn *p = fake_login(f, "p", 0);
     char text[64];
-    struct queue *keep = named(f, "new", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true});
-    struct queue *head = named(f, "head", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
-    struct queue *no = named(f, "no", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_REJECT, .keep_qos0 = true});
+    struct queue *keep =
+        named(f, "new", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true});
+    struct queue *head =
+        named(f, "head", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
+    struct queue *no =
+        named(f, "no", (struct queue_policy){.len_max = 3, .overflow = OVERFLOW_REJECT, .keep_qos0 = true});
     for (char c = 'a'; c <= 'e'; c++) {
         char one[2] = {c, 0};
         assert_int_equal(push(p, "new", one), ERR_OK);
@@ -107,7 +114,8 @@ static void byte_limits(void **state)
     struct fake *f = fake_new(NULL);
     struct conn *p = fake_login(f, "p", 0);
     char text[64];
-    struct queue *q = named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
+    struct queue *q =
+        named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
     assert_int_equal(push(p, "q", "123"), ERR_OK); /* 4 bytes with the topic */
     assert_int_equal(push(p, "q", "456"), ERR_OK);
     assert_int_equal(q->bytes, 8);
@@ -115,7 +123,8 @@ static void byte_limits(void **state)
     assert_int_equal(q->bytes, 10);
     assert_int_equal(push(p, "q", "89abc"), ERR_OK); /* 6: both old ones must go */
     assert_string_equal(waiting(q, text, sizeof(text)), "789abc");
-    struct queue *r = named(f, "r", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_REJECT, .keep_qos0 = true});
+    struct queue *r =
+        named(f, "r", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_REJECT, .keep_qos0 = true});
     assert_int_equal(push(p, "r", "123456789"), ERR_OK); /* exactly */
     assert_int_equal(push(p, "r", ""), ERR_FULL);
     assert_int_equal(r->bytes, 10);
@@ -130,7 +139,8 @@ static void too_large_for_drop_head(void **state)
     struct fake *f = fake_new(NULL);
     struct conn *p = fake_login(f, "p", 0);
     char text[64];
-    struct queue *q = named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
+    struct queue *q =
+        named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_HEAD, .keep_qos0 = true});
     assert_int_equal(push(p, "q", "abc"), ERR_OK);
     assert_int_equal(push(p, "q", "0123456789"), ERR_OK);
     assert_string_equal(waiting(q, text, sizeof(text)), "abc");
@@ -163,7 +173,8 @@ static void larger_than_the_limit(void **state)
     (void)state;
     struct fake *f = fake_new(NULL);
     struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0);
-    struct queue *q = named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true});
+    struct queue *q =
+        named(f, "q", (struct queue_policy){.bytes_max = 10, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true});
     assert_int_equal(push(p, "q", "0123456789abc"), ERR_OK);
     assert_int_equal(q->ready_n, 0);
     assert_int_equal(fake_stat(f, STAT_DROP_FULL), 1);
@@ -305,7 +316,8 @@ static void nothing_overtakes(void **state)
 
 /* ---- expiry -------------------------------------------------------------------------------------------------- */
 
-/* [MQTT-3.3.2-5] what waits too long is dropped; what is on its way stays acknowledgeable; sent back too late, it goes. */
+/* [MQTT-3.3.2-5] what waits too long is dropped; what is on its way stays acknowledgeable; sent back too late, it goes.
+ */
 static void expiry(void **state)
 {
     (void)state;
@@ -476,7 +488,8 @@ static void deleted_with_everything_in_it(void **state)
     queue_delete(q);
     queue_delete(q); /* harmless */
     assert_int_equal(fake_count(f, FAKE_CONSUMER_GONE), 2);
-    assert_ptr_equal(fake_nth(f, FAKE_CONSUMER_GONE, 0)->consumer == k || fake_nth(f, FAKE_CONSUMER_GONE, 1)->consumer == k, true);
+    assert_ptr_equal(
+        fake_nth(f, FAKE_CONSUMER_GONE, 0)->consumer == k || fake_nth(f, FAKE_CONSUMER_GONE, 1)->consumer == k, true);
     assert_int_equal(fake_stat(f, STAT_DROP_CLOSED), 5);
     fake_run(f);
     assert_int_equal(push(p, "q", "x"), ERR_NO_MATCH);

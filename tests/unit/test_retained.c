@@ -53,7 +53,8 @@ static void env_init(struct env *v, uint64_t seed, const struct fake_config *con
             size_t at = 0;
             uint32_t n = 1 + rng_below(&v->rng, 5);
             for (uint32_t k = 0; k < n; k++)
-                at += (size_t)snprintf(t->text + at, TEXT_MAX - at, "%s%s", k ? "/" : "", level[rng_below(&v->rng, rng_chance(&v->rng, 70) ? 2 : 4)]);
+                at += (size_t)snprintf(t->text + at, TEXT_MAX - at, "%s%s", k ? "/" : "",
+                                       level[rng_below(&v->rng, rng_chance(&v->rng, 70) ? 2 : 4)]);
             is_new = true;
             for (unsigned k = 0; k < i; k++)
                 is_new &= strcmp(v->topic[k].text, t->text) != 0;
@@ -75,10 +76,10 @@ static enum err put(struct env *v, struct topic *t, mono_ms expires_at)
 {
     uint32_t value = v->value_next++;
     const struct msg *m = msg_new(&v->f->shard->msgs, &(struct msgview){.topic = slice_from_str(t->text),
-                                                                       .payload = slice_make(&value, sizeof(value)),
-                                                                       .flags = MSG_RETAIN,
-                                                                       .qos = (uint8_t)(value % 3),
-                                                                       .expires_at = expires_at});
+                                                                        .payload = slice_make(&value, sizeof(value)),
+                                                                        .flags = MSG_RETAIN,
+                                                                        .qos = (uint8_t)(value % 3),
+                                                                        .expires_at = expires_at});
     assert_non_null(m);
     enum err e = retained_put(v->r, m);
     msg_drop(m);
@@ -156,7 +157,8 @@ static void against_an_array(void **state)
             if (m)
                 assert_int_equal(value_of(m), t->value);
             if (rng_chance(&v->rng, 55))
-                assert_int_equal(put(v, t, rng_chance(&v->rng, 20) ? v->f->shard->now + 1 + rng_below(&v->rng, 50) : 0), ERR_OK);
+                assert_int_equal(put(v, t, rng_chance(&v->rng, 20) ? v->f->shard->now + 1 + rng_below(&v->rng, 50) : 0),
+                                 ERR_OK);
             else
                 del(v, t);
             if (i % 20 == 0)
@@ -223,7 +225,8 @@ static void expired_messages_make_room(void **state)
 
 static struct queue *small_queue(struct env *v, uint64_t len_max, uint64_t bytes_max)
 {
-    struct queue_policy p = {.len_max = len_max, .bytes_max = bytes_max, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true};
+    struct queue_policy p = {
+        .len_max = len_max, .bytes_max = bytes_max, .overflow = OVERFLOW_DROP_NEW, .keep_qos0 = true};
     struct queue *q = queue_new(v->f->shard->vhost, (struct slice){0}, &p, true, NULL);
     assert_non_null(q);
     return q;
@@ -432,7 +435,8 @@ static void limits_of(struct fake_config *config, uint64_t len, uint64_t bytes)
 static enum err retain(struct conn *c, const char *topic, size_t bytes, uint8_t qos)
 {
     static uint8_t zeros[5000];
-    struct msgview w = {.topic = slice_from_str(topic), .payload = slice_make(zeros, bytes), .qos = qos, .flags = MSG_RETAIN};
+    struct msgview w = {
+        .topic = slice_from_str(topic), .payload = slice_make(zeros, bytes), .qos = qos, .flags = MSG_RETAIN};
     return fake_pub_view(c, &w, NULL, 0);
 }
 
@@ -534,7 +538,8 @@ static void the_connection_breaks_on_the_way(void **state)
     fake_free(f);
 }
 
-/* more topics than one call looks at, none of which matches but the last: the shard does not spin for an offline queue. */
+/* more topics than one call looks at, none of which matches but the last: the shard does not spin for an offline queue.
+ */
 static void many_topics_few_matches(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_route_cache.c: routes remembered by topic: what is remembered must never differ from what a walk would say, however
- * the cache grows, evicts or is invalidated; routes are refilled and never freed, so a connection may compare serials;
- * whatever size is asked for, nothing is lost.
+ * test_route_cache.c: routes remembered by topic: what is remembered must never differ from what a walk would say,
+ * however the cache grows, evicts or is invalidated; routes are refilled and never freed, so a connection may compare
+ * serials; whatever size is asked for, nothing is lost.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,9 @@ static struct binding *bind(struct env *v, unsigned q, const char *text)
     struct fake_filter ff;
     struct binding *b;
     bool is_new;
-    assert_int_equal(router_bind(v->r, v->x, fake_filter(&ff, text), v->q[q], &(struct binding_opts){.qos = 1}, &b, &is_new), ERR_OK);
+    assert_int_equal(
+        router_bind(v->r, v->x, fake_filter(&ff, text), v->q[q], &(struct binding_opts){.qos = 1}, &b, &is_new),
+        ERR_OK);
     return b;
 }
 
@@ -203,10 +205,8 @@ static void long_keys_pass_by_the_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hit_until_something_changes),
-        cmocka_unit_test(exchanges_do_not_mix),
-        cmocka_unit_test(evict_grow_invalidate),
-        cmocka_unit_test(serials),
+        cmocka_unit_test(hit_until_something_changes), cmocka_unit_test(exchanges_do_not_mix),
+        cmocka_unit_test(evict_grow_invalidate),       cmocka_unit_test(serials),
         cmocka_unit_test(long_keys_pass_by_the_cache),
     };
     return cmocka_run_group_tests_name("route_cache", tests, NULL, NULL);

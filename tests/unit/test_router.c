@@ -209,7 +209,8 @@ static void merge_for_is_right(struct env *v, struct slice topic)
     expect_set(q, set, &want, id);
 }
 
-/* [MQTT-3.3.4-2] the highest QoS, [MQTT-3.3.4-4] all subscription identifiers, [MQTT-4.7.2-1] '$', [MQTT-3.8.3-3] no-local */
+/* [MQTT-3.3.4-2] the highest QoS, [MQTT-3.3.4-4] all subscription identifiers, [MQTT-4.7.2-1] '$', [MQTT-3.8.3-3]
+ * no-local */
 static void against_the_reference(void **state)
 {
     (void)state;
@@ -278,8 +279,9 @@ static void many_manys(void **state)
     (void)state;
     struct env *v = &the_env;
     env_init(v, 23);
-    static const char *const filter[] = {"#/#", "#/a/#", "a/#/a/#", "#/+/#/+", "+/#/+", "#/a/#/b", "a/#/#/b", "#/#/#/a",
-                                         "#/+", "+/#", "#/a", "a/#", "#", "a/#/a/#/a", "#/b/#/b/#", "+/#/b"};
+    static const char *const filter[] = {"#/#",     "#/a/#",     "a/#/a/#",   "#/+/#/+", "+/#/+", "#/a/#/b",
+                                         "a/#/#/b", "#/#/#/a",   "#/+",       "+/#",     "#/a",   "a/#",
+                                         "#",       "a/#/a/#/a", "#/b/#/b/#", "+/#/b"};
     for (unsigned i = 0; i < ARRAY_N(filter); i++)
         bind(v, i, filter[i]);
     char topic[32];
@@ -333,7 +335,8 @@ static void deep_topics(void **state)
     bind(v, 2, "#/a/#");
     match_is_right(v, slice_from_str(deep));
     assert_int_equal(v->r->match.n, 3);
-    deep[2 * TOPIC_LEVELS_MAX - 1] = '/'; /* one level more than any filter can have: refused by the verbs, harmless here */
+    deep[2 * TOPIC_LEVELS_MAX - 1] =
+        '/'; /* one level more than any filter can have: refused by the verbs, harmless here */
     deep[2 * TOPIC_LEVELS_MAX] = 'a';
     assert_int_equal(router_match(v->r, v->x, slice_from_str(deep)), ERR_OK);
     assert_int_equal(v->r->match.n, 0);
@@ -444,7 +447,9 @@ static void a_full_set_table_refuses_nobody(void **state)
     struct fake_filter ff;
     struct binding *b;
     bool is_new;
-    assert_int_equal(router_bind(v->r, v->x, fake_filter(&ff, "#"), q, &(struct binding_opts){.qos = 1, .sub_id = 7}, &b, &is_new), ERR_OK);
+    assert_int_equal(
+        router_bind(v->r, v->x, fake_filter(&ff, "#"), q, &(struct binding_opts){.qos = 1, .sub_id = 7}, &b, &is_new),
+        ERR_OK);
     /* as 65,535 publishes to topics that meet different combinations of its bindings would leave it */
     q->set = mem_alloc(mem, UINT16_MAX * sizeof(*q->set));
     assert_non_null(q->set);
@@ -474,7 +479,9 @@ static void combinations_are_bounded(void **state)
         struct token tok[BITS];
         for (unsigned k = 0; k < BITS; k++)
             tok[k] = (struct token){k == i ? TOKEN_LITERAL : TOKEN_ONE, SLICE("1")};
-        assert_int_equal(router_bind(v->r, v->x, &(struct filter){tok, BITS}, q, &(struct binding_opts){.sub_id = i + 1}, &b, &is_new), ERR_OK);
+        assert_int_equal(router_bind(v->r, v->x, &(struct filter){tok, BITS}, q,
+                                     &(struct binding_opts){.sub_id = i + 1}, &b, &is_new),
+                         ERR_OK);
     }
     for (uint32_t bits = 0; bits < 1u << BITS; bits++) {
         char topic[2 * BITS];
@@ -511,7 +518,8 @@ static bool scenario(uint64_t fail_at)
         snprintf(text, sizeof(text), "l%u/%s/#", i % 7, i % 2 ? "+" : "x");
         uint64_t had = r->binding_n;
         struct queue *to = q[i % ARRAY_N(q)];
-        if (to && router_bind(r, h->topic_exchange, fake_filter(&ff, text), to, &(struct binding_opts){.sub_id = i}, &b, &is_new) != ERR_OK)
+        if (to && router_bind(r, h->topic_exchange, fake_filter(&ff, text), to, &(struct binding_opts){.sub_id = i}, &b,
+                              &is_new) != ERR_OK)
             assert_int_equal(r->binding_n, had);
         snprintf(text, sizeof(text), "l%u/x/%u", i % 7, i);
         const struct route *route = router_route(r, h->topic_exchange, slice_from_str(text));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_session.c: tickets through all their numbers, what is sent again after a resume and in which order, wills, expiry,
- * taking over, inbound QoS 2 ids, and what goes back to other queues when a session leaves.
+ * test_session.c: tickets through all their numbers, what is sent again after a resume and in which order, wills,
+ * expiry, taking over, inbound QoS 2 ids, and what goes back to other queues when a session leaves.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -185,8 +185,8 @@ static struct conn *subscriber(struct fake *f, const char *id, uint32_t quota)
     return c;
 }
 
-/* [MQTT-4.4.0-1] everything unacknowledged again, [MQTT-4.6.0-1] in the original order, with its old ticket and DUP; what the
- * peer has (PUBREC) only as PUBREL; and only then what waited. */
+/* [MQTT-4.4.0-1] everything unacknowledged again, [MQTT-4.6.0-1] in the original order, with its old ticket and DUP;
+ * what the peer has (PUBREC) only as PUBREL; and only then what waited. */
 static void sent_again_in_order(void **state)
 {
     (void)state;
@@ -214,7 +214,9 @@ static void sent_again_in_order(void **state)
     assert_int_equal(broker_settle(s, 2, OUTCOME_COMPLETE), ERR_OK);
     for (uint32_t t = 1; t <= 7; t++)
         if (tickets_get(s->session, t))
-            assert_int_equal(broker_settle(s, t, tickets_get(s->session, t)->sent_qos == 2 ? OUTCOME_RECEIVED : OUTCOME_ACK), ERR_OK);
+            assert_int_equal(
+                broker_settle(s, t, tickets_get(s->session, t)->sent_qos == 2 ? OUTCOME_RECEIVED : OUTCOME_ACK),
+                ERR_OK);
     for (uint32_t t = 1; t <= 7; t++)
         if (tickets_get(s->session, t))
             assert_int_equal(broker_settle(s, t, OUTCOME_COMPLETE), ERR_OK);
@@ -463,7 +465,7 @@ static void will_at_once_or_not_at_all(void **state)
     fake_run(f);
     assert_int_equal(wills(f), 2);
     fake_wait(f, 200000);
-    assert_int_equal(wills(f), 2); /* once */
+    assert_int_equal(wills(f), 2);                                 /* once */
     c = login_with_will(f, "e", &(struct willing){.delay_s = 50}); /* the session ends with the connection: no delay */
     cut_off(f, c);
     assert_int_equal(wills(f), 3);
@@ -577,8 +579,8 @@ static void a_will_that_expires(void **state)
     fake_free(f);
 }
 
-/* what a CONNECT may not publish, its will may not either; and a topic deeper than the router goes is refused at the login
- * like in a PUBLISH, or it would be retained where no subscription and no PUBLISH can ever reach it. */
+/* what a CONNECT may not publish, its will may not either; and a topic deeper than the router goes is refused at the
+ * login like in a PUBLISH, or it would be retained where no subscription and no PUBLISH can ever reach it. */
 static void wills_that_may_not_be(void **state)
 {
     (void)state;

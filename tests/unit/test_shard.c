@@ -66,7 +66,8 @@ static void the_store_will_not_open(void **state)
     store->ops = &ops;
     bool (*had)(void *) = f->loop.on_turn;
     void *ctx = f->loop.ctx;
-    struct shard *s = shard_new(&(struct shard_config){.loop = &f->loop, .log = &f->log, .heap = &heap, .store = store, .limits = f->shard->limits});
+    struct shard *s = shard_new(&(struct shard_config){
+        .loop = &f->loop, .log = &f->log, .heap = &heap, .store = store, .limits = f->shard->limits});
     assert_null(s);
     assert_int_equal(heap.bytes, 0);
     assert_int_equal(store_heap.bytes, 0);
@@ -162,7 +163,7 @@ static void the_steps_in_order(void **state)
     assert_string_equal(t->text, "124");
     assert_int_equal(fake_count(f, FAKE_TICK), 1);
     const struct fake_event *frame = fake_last(f, FAKE_FRAME), *tick = fake_last(f, FAKE_TICK);
-    assert_true(frame < tick); /* 2 before 3 */
+    assert_true(frame < tick);                          /* 2 before 3 */
     assert_int_equal(fake_pipe_of(t->sub)->out.len, 1); /* 5 */
     f->store->ops = had;
     fake_free(f);
@@ -253,8 +254,10 @@ static void stop_with_grace(void **state)
     (void)state;
     struct fake *f = fake_new(NULL);
     unsigned stopped = 0;
-    struct conn *polite = fake_login(f, "polite", 0), *slow = fake_login(f, "slow", 0), *early = fake_login(f, "early", 0);
-    struct fake_pipe *raw = fake_pipe(f), *pp = fake_pipe_of(polite), *sp = fake_pipe_of(slow), *ep = fake_pipe_of(early);
+    struct conn *polite = fake_login(f, "polite", 0), *slow = fake_login(f, "slow", 0),
+                *early = fake_login(f, "early", 0);
+    struct fake_pipe *raw = fake_pipe(f), *pp = fake_pipe_of(polite), *sp = fake_pipe_of(slow),
+                     *ep = fake_pipe_of(early);
     pp->last_words = sp->last_words = "stop";
     conn_close(early, CLOSE_GOODBYE); /* lingers already, for longer than the grace */
     fake_run(f);
@@ -338,7 +341,11 @@ static void freed_in_the_middle(void **state)
         for (unsigned i = 0; i < 30; i++) {
             char topic[16];
             snprintf(topic, sizeof(topic), "t/%u", i);
-            struct msgview v = {.topic = slice_from_str(topic), .payload = SLICE("x"), .qos = 2, .flags = MSG_RETAIN | MSG_DURABLE, .expires_at = i % 2 ? f->now + 9000 : 0};
+            struct msgview v = {.topic = slice_from_str(topic),
+                                .payload = SLICE("x"),
+                                .qos = 2,
+                                .flags = MSG_RETAIN | MSG_DURABLE,
+                                .expires_at = i % 2 ? f->now + 9000 : 0};
             (void)fake_pub_view(p, &v, NULL, (uint16_t)(i + 1));
         }
         fake_pipe_of(s)->send_room = 3;

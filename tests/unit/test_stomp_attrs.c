@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_stomp_attrs.c: headers of SEND to attributes and attributes to headers of MESSAGE: names, base64, and the law that
- * what a device says about its message comes back unchanged after a way through STOMP, in every version.
+ * test_stomp_attrs.c: headers of SEND to attributes and attributes to headers of MESSAGE: names, base64, and the law
+ * that what a device says about its message comes back unchanged after a way through STOMP, in every version.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,8 @@ static void test_base64(void **state)
     (void)state;
     static const struct {
         const char *plain, *text;
-    } known[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
+    } known[] = {{"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+                 {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
     uint8_t text[64], plain[64];
     for (size_t i = 0; i < ARRAY_N(known); i++) {
         size_t n = stomp_base64_put(slice_from_str(known[i].plain), text);
@@ -58,7 +59,8 @@ static void test_base64(void **state)
         assert_int_equal(got, strlen(known[i].plain));
         assert_memory_equal(plain, known[i].plain, strlen(known[i].plain));
     }
-    static const char *const bad[] = {"Z", "Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zh==", "Zm9=", "Zm9v\n", "Zm 9", "=Zm9", "Z=9v"};
+    static const char *const bad[] = {
+        "Z", "Zg", "Zg=", "Z===", "====", "Zg==Zg==", "Zh==", "Zm9=", "Zm9v\n", "Zm 9", "=Zm9", "Z=9v"};
     for (size_t i = 0; i < ARRAY_N(bad); i++)
         assert_int_equal(stomp_base64_get(slice_from_str(bad[i]), plain), -ERR_MALFORMED);
     assert_int_equal(stomp_base64_get(SLICE("Zm\0v"), plain), -ERR_MALFORMED);
@@ -107,13 +109,38 @@ static void test_numbers_and_flags(void **state)
 static void test_reserved_names(void **state)
 {
     (void)state;
-    static const char *const reserved[] = {"",           "user.",      "user.x",          "destination", "message-id",
-                                           "subscription", "ack",      "receipt",         "receipt-id",  "content-length",
-                                           "content-type", "transaction", "redelivered",  "retained",    "retain",
-                                           "x-death",    "x-death[0]", "x-first-death-queue", "x-delivery-count", "mqtt-qos",
-                                           "x-encoded",  "persistent", "expiration",      "reply-to",    "correlation-id",
-                                           "x-delay",    "durable",    "x-message-ttl",   "qos",         "reject"};
-    static const char *const free_names[] = {"foo", "priority", "timestamp", "Destination", "user", "users.x", "x-dead", "id"};
+    static const char *const reserved[] = {"",
+                                           "user.",
+                                           "user.x",
+                                           "destination",
+                                           "message-id",
+                                           "subscription",
+                                           "ack",
+                                           "receipt",
+                                           "receipt-id",
+                                           "content-length",
+                                           "content-type",
+                                           "transaction",
+                                           "redelivered",
+                                           "retained",
+                                           "retain",
+                                           "x-death",
+                                           "x-death[0]",
+                                           "x-first-death-queue",
+                                           "x-delivery-count",
+                                           "mqtt-qos",
+                                           "x-encoded",
+                                           "persistent",
+                                           "expiration",
+                                           "reply-to",
+                                           "correlation-id",
+                                           "x-delay",
+                                           "durable",
+                                           "x-message-ttl",
+                                           "qos",
+                                           "reject"};
+    static const char *const free_names[] = {"foo",  "priority", "timestamp", "Destination",
+                                             "user", "users.x",  "x-dead",    "id"};
     for (size_t i = 0; i < ARRAY_N(reserved); i++)
         if (!stomp_name_is_reserved(slice_from_str(reserved[i])))
             fail_msg("'%s' should be reserved", reserved[i]);
@@ -172,7 +199,8 @@ static struct slice random_text(struct rng *rng, uint8_t *out, size_t max)
 
 static struct slice random_name(struct rng *rng, uint8_t *out, size_t max)
 {
-    static const char *const names[] = {"destination", "user.x", "", "x-death", "content-type", "foo", "receipt", "user.", "x-encoded"};
+    static const char *const names[] = {"destination", "user.x",  "",      "x-death",  "content-type",
+                                        "foo",         "receipt", "user.", "x-encoded"};
     if (rng_u64(rng) % 3 != 0)
         return random_text(rng, out, max);
     return slice_from_str(names[rng_u64(rng) % ARRAY_N(names)]);
@@ -270,7 +298,8 @@ static void test_faults(void **state)
     assert_int_equal(PUT(&b, "SEND\nx-encoded:1\nk:%00\n\n", &name), STOMP_FAULT_HEADER_TEXT);
     assert_int_equal(PUT(&b, "SEND\ncontent-type:\xff\n\n", &name), STOMP_FAULT_HEADER_TEXT);
     assert_int_equal(PUT(&b, "SEND\ncorrelation-id:!\ncorrelation-id-encoding:base64\n\n", &name), STOMP_FAULT_BASE64);
-    assert_int_equal(PUT(&b, "SEND\ncorrelation-id:eA==\ncorrelation-id-encoding:rot13\n\n", &name), STOMP_FAULT_BASE64);
+    assert_int_equal(PUT(&b, "SEND\ncorrelation-id:eA==\ncorrelation-id-encoding:rot13\n\n", &name),
+                     STOMP_FAULT_BASE64);
     assert_int_equal(PUT(&b, "SEND\nreply-to:/temp-queue/a\n\n", &name), STOMP_FAULT_UNSUPPORTED);
     assert_int_equal(PUT(&b, "SEND\ncorrelation-id-encoding:base64\n\n", &name), STOMP_FAULT_NONE);
     assert_int_equal(b.len, 0);
@@ -293,9 +322,14 @@ static void test_out_of_memory_shows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64),        cmocka_unit_test(test_base64_random), cmocka_unit_test(test_numbers_and_flags),
-        cmocka_unit_test(test_reserved_names), cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_text_is_said),
-        cmocka_unit_test(test_faults),        cmocka_unit_test(test_out_of_memory_shows),
+        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_base64_random),
+        cmocka_unit_test(test_numbers_and_flags),
+        cmocka_unit_test(test_reserved_names),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_text_is_said),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_out_of_memory_shows),
     };
     return cmocka_run_group_tests_name("stomp_attrs", tests, setup, teardown);
 }

@@ -22,7 +22,13 @@ static void levels(void **state)
         const char *topic;
         const char *level[6];
     } row[] = {
-        {"", {""}}, {"/", {"", ""}}, {"a", {"a"}}, {"a/", {"a", ""}}, {"/a", {"", "a"}}, {"a//b", {"a", "", "b"}}, {"///", {"", "", "", ""}},
+        {"", {""}},
+        {"/", {"", ""}},
+        {"a", {"a"}},
+        {"a/", {"a", ""}},
+        {"/a", {"", "a"}},
+        {"a//b", {"a", "", "b"}},
+        {"///", {"", "", "", ""}},
     };
     for (size_t i = 0; i < ARRAY_N(row); i++) {
         struct slice rest = guard_slice(slice_from_str(row[i].topic)), level;
@@ -50,7 +56,8 @@ static void levels(void **state)
 static void filters_from_and_to_text(void **state)
 {
     (void)state;
-    static const char *const text[] = {"a", "+", "#", "a/+/c", "#/a/#", "/", "//", "+/+", "a+/#b/c#", "$share/+", "++", "##"};
+    static const char *const text[] = {"a",  "+",   "#",        "a/+/c",    "#/a/#", "/",
+                                       "//", "+/+", "a+/#b/c#", "$share/+", "++",    "##"};
     struct mem_heap heap;
     struct mem mem;
     struct buf b;
@@ -211,12 +218,9 @@ static void equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(levels),
-        cmocka_unit_test(filters_from_and_to_text),
-        cmocka_unit_test(too_many_levels),
-        cmocka_unit_test(from_the_specification),
-        cmocka_unit_test(against_a_table),
-        cmocka_unit_test(equality),
+        cmocka_unit_test(levels),          cmocka_unit_test(filters_from_and_to_text),
+        cmocka_unit_test(too_many_levels), cmocka_unit_test(from_the_specification),
+        cmocka_unit_test(against_a_table), cmocka_unit_test(equality),
     };
     return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
 }

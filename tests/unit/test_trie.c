@@ -2,9 +2,9 @@
 /*
  * test_trie.c: the trie against a model that is nothing but strings, plus a look at every node's links after each step.
  *
- * The model keeps the set of paths that have a value or pins; from it follows exactly which nodes may exist: the prefixes
- * of those paths. Levels are shorter, as long as and longer than what fits inline; tables grow through all their sizes;
- * every allocation of a scenario is made to fail once.
+ * The model keeps the set of paths that have a value or pins; from it follows exactly which nodes may exist: the
+ * prefixes of those paths. Levels are shorter, as long as and longer than what fits inline; tables grow through all
+ * their sizes; every allocation of a scenario is made to fail once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,8 +78,9 @@ static trie_at make(struct env *v, const char *text)
 /* any_text: few enough spellings that paths share prefixes; lengths on both sides of the inline size of a level. */
 static void any_text(struct rng *r, char *out)
 {
-    static const char *const level[] = {"a",  "b",           "",           "+",           "#",           "c1",
-                                        "$x", "ninebytes",   "tenbytes10", "elevenbytes", "elevenbytez", "a-level-that-is-much-longer"};
+    static const char *const level[] = {
+        "a",  "b",         "",           "+",           "#",           "c1",
+        "$x", "ninebytes", "tenbytes10", "elevenbytes", "elevenbytez", "a-level-that-is-much-longer"};
     uint32_t n = 1 + rng_below(r, 5);
     size_t at = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -115,7 +116,7 @@ static uint32_t look_below(const struct trie *t, trie_at at, uint32_t *out_liter
         nodes += look_below(t, c, out_literals);
         children++;
     }
-    assert_true(n->child_n >= children); /* the rest are pins */
+    assert_true(n->child_n >= children);     /* the rest are pins */
     assert_true(n->child_n > 0 || n->value); /* a useless node does not exist */
     return nodes;
 }
@@ -458,14 +459,10 @@ static void every_allocation_fails_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_strings),
-        cmocka_unit_test(paths_read_back),
-        cmocka_unit_test(topics_are_literal),
-        cmocka_unit_test(children_are_in_order_of_creation),
-        cmocka_unit_test(a_pin_keeps_the_place),
-        cmocka_unit_test(growth),
-        cmocka_unit_test(a_level_of_any_length),
-        cmocka_unit_test(every_allocation_fails_once),
+        cmocka_unit_test(against_strings),       cmocka_unit_test(paths_read_back),
+        cmocka_unit_test(topics_are_literal),    cmocka_unit_test(children_are_in_order_of_creation),
+        cmocka_unit_test(a_pin_keeps_the_place), cmocka_unit_test(growth),
+        cmocka_unit_test(a_level_of_any_length), cmocka_unit_test(every_allocation_fails_once),
     };
     return cmocka_run_group_tests_name("trie", tests, NULL, NULL);
 }
