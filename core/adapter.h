@@ -9,11 +9,11 @@
  *
  * Order of life of one connection:
  *
- *     claims* ─► open ─► on_bytes* ─► [broker_attach] on_attached ─► on_bytes, on_deliver, on_release, on_settled, on_tick *
- *             ─► on_close ─► destroy
+ *     claims* ─► open ─► on_bytes* ─► [broker_attach] on_attached ─► on_bytes, on_deliver, on_release, on_settled,
+ * on_tick * ─► on_close ─► destroy
  *
- * Thread: the shard's own. Slots may call any verb of core/broker.h and core/conn.h on their own connection, except where
- * noted. No slot blocks. No slot frees the connection: conn_close only marks it.
+ * Thread: the shard's own. Slots may call any verb of core/broker.h and core/conn.h on their own connection, except
+ * where noted. No slot blocks. No slot frees the connection: conn_close only marks it.
  */
 
 #include <stdbool.h>
@@ -39,21 +39,21 @@ struct delivery {
     const struct msgview *msg;
     const struct binding_set *set; /* {qos cap, retain-as-published, subscription ids} */
     struct consumer *consumer;
-    mono_ms now;       /* for the remaining expiry */
-    uint32_t ticket;   /* 1.. when an acknowledgement is expected (packet id, delivery tag); 0: fire and forget */
-    uint8_t qos;       /* effective, 0..2 */
-    uint8_t attempts;  /* earlier deliveries of this entry */
-    bool retain;       /* the MQTT RETAIN flag to send: retained replay, or retain-as-published */
-    bool is_retained;  /* from a retained replay */
+    mono_ms now;      /* for the remaining expiry */
+    uint32_t ticket;  /* 1.. when an acknowledgement is expected (packet id, delivery tag); 0: fire and forget */
+    uint8_t qos;      /* effective, 0..2 */
+    uint8_t attempts; /* earlier deliveries of this entry */
+    bool retain;      /* the MQTT RETAIN flag to send: retained replay, or retain-as-published */
+    bool is_retained; /* from a retained replay */
     bool redelivered;
 };
 
 /* The answer to broker_attach. */
 struct attached {
-    enum err result;       /* ERR_OK, ERR_DENIED, ERR_NOMEM, ERR_FULL, ERR_STORE */
+    enum err result; /* ERR_OK, ERR_DENIED, ERR_NOMEM, ERR_FULL, ERR_STORE */
     bool session_present;
     struct slice assigned_id; /* the id the broker made up, or empty */
-    uint32_t expiry_s;     /* granted */
+    uint32_t expiry_s;        /* granted */
 };
 
 struct adapter_ops {
@@ -78,8 +78,8 @@ struct adapter_ops {
     void (*on_attached)(struct conn *, const struct attached *);
 
     /* on_deliver: encode one delivery into conn_out(). ERR_OK; ERR_TOO_BIG: cannot be expressed to this peer: core
-     * settles it and counts DROP_TOO_BIG; ERR_NOMEM: conn_out() gave NULL. Nothing may have been written then. Must not call
-     * verbs or conn_close. */
+     * settles it and counts DROP_TOO_BIG; ERR_NOMEM: conn_out() gave NULL. Nothing may have been written then. Must not
+     * call verbs or conn_close. */
     enum err (*on_deliver)(struct conn *, const struct delivery *);
 
     /* on_release: QoS 2 only: send PUBREL for this ticket (again, after a resume). */
@@ -89,7 +89,8 @@ struct adapter_ops {
      * Called from within the verb or later. Results: see each verb. Must not call verbs. */
     void (*on_settled)(struct conn *, uint64_t receipt, enum err result);
 
-    /* on_consumer_gone: core cancelled this consumer (its queue was deleted). c is freed after the call. May be NULL. */
+    /* on_consumer_gone: core cancelled this consumer (its queue was deleted). c is freed after the call. May be NULL.
+     */
     void (*on_consumer_gone)(struct conn *, struct consumer *c);
 
     /* on_tick: time has come (login, keep-alive, heart-beat). Returns when it wants to be called next, MONO_NEVER for
@@ -97,7 +98,8 @@ struct adapter_ops {
     mono_ms (*on_tick)(struct conn *, mono_ms now);
 
     /* on_close: last words may go into the outv (DISCONNECT 0x8B, ERROR); may be called without a session. Called
-     * exactly once for every opened connection, whoever closed it; conn_can_say() is false when nobody would read it. */
+     * exactly once for every opened connection, whoever closed it; conn_can_say() is false when nobody would read it.
+     */
     void (*on_close)(struct conn *, enum close_reason);
 
     /* destroy: free what hangs off the state; core frees the state itself. The session is already detached. */

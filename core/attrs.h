@@ -6,7 +6,8 @@
  * attrs.h: what a message carries besides topic and payload, in no protocol's encoding. A run of records, in the
  * publisher's order:
  *
- *     id u8 · key length u16 · value length u32 · key · value        (lengths in host order; memory only, never on disk)
+ *     id u8 · key length u16 · value length u32 · key · value        (lengths in host order; memory only, never on
+ * disk)
  *
  * Most messages have none, and then cost nothing. Keys are used by ATTR_USER only.
  */
@@ -18,13 +19,13 @@
 #include "core/base/slice.h"
 
 enum attr_id {
-    ATTR_USER = 1,      /* key, value: MQTT User Property, STOMP header of the sender's own; ordered, repeatable */
-    ATTR_CONTENT_TYPE,  /* UTF-8 */
-    ATTR_IS_TEXT,       /* empty value: payload is UTF-8 (MQTT Payload Format Indicator 1) */
-    ATTR_REPLY_TO,      /* MQTT spelling of the topic to answer to */
-    ATTR_REPLY_DEST,    /* a STOMP reply-to as the sender spelled it; beside ATTR_REPLY_TO when it names a topic */
-    ATTR_CORRELATION,   /* bytes */
-    ATTR_DESTINATION,   /* STOMP-born: the destination as the sender spelled it */
+    ATTR_USER = 1,     /* key, value: MQTT User Property, STOMP header of the sender's own; ordered, repeatable */
+    ATTR_CONTENT_TYPE, /* UTF-8 */
+    ATTR_IS_TEXT,      /* empty value: payload is UTF-8 (MQTT Payload Format Indicator 1) */
+    ATTR_REPLY_TO,     /* MQTT spelling of the topic to answer to */
+    ATTR_REPLY_DEST,   /* a STOMP reply-to as the sender spelled it; beside ATTR_REPLY_TO when it names a topic */
+    ATTR_CORRELATION,  /* bytes */
+    ATTR_DESTINATION,  /* STOMP-born: the destination as the sender spelled it */
 };
 
 struct attr {

@@ -18,7 +18,7 @@
 
 #include <stdio.h>
 
-#include "core/retained.h"
+#include "core/replay.h"
 #include "core/shard.h"
 
 static lsn_t lsn_or_none(lsn_t lsn)
@@ -32,7 +32,8 @@ static lsn_t lsn_or_none(lsn_t lsn)
 static void take_over(struct session *s)
 {
     struct conn *old = s->conn;
-    log_line(old->shard->log, LOG_INFO, "session '" SLICE_FMT "' is taken over by a new connection", SLICE_ARG(session_id(s)));
+    log_line(old->shard->log, LOG_INFO, "session '" SLICE_FMT "' is taken over by a new connection",
+             SLICE_ARG(session_id(s)));
     conn_close(old, CLOSE_TAKEN_OVER);
     session_detach(s, (enum close_reason)old->reason); /* it may have been ending for another reason */
 }
@@ -111,10 +112,9 @@ void broker_attach(struct conn *c, const struct attach *a)
     c->login_due = 0;
     lsn_t lsn = 0;
     if ((session_is_durable(me) || was_durable) && (!was_durable || expiry_was != me->expiry_s))
-        lsn = shard_append(s, &(struct store_rec){.kind = STORE_SESSION,
-                                                  .session = me->number,
-                                                  .name = session_id(me),
-                                                  .expiry_s = me->expiry_s});
+        lsn = shard_append(
+            s, &(struct store_rec){
+                   .kind = STORE_SESSION, .session = me->number, .name = session_id(me), .expiry_s = me->expiry_s});
     c->attach_wait = 1;
     conn_owe(c, RECEIPT_ATTACH, lsn == LSN_FAILED ? ERR_STORE : ERR_OK, lsn_or_none(lsn));
     c->attach_late = c->attach_wait;
@@ -153,10 +153,9 @@ enum err broker_set_expiry(struct conn *c, uint32_t expiry_s)
     me->expiry_s = expiry_s;
     if (c->shard->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
         me->expiry_s = (uint32_t)MIN(me->expiry_s, c->shard->limits.session_expiry_s_max);
-    (void)shard_append(c->shard, &(struct store_rec){.kind = STORE_SESSION,
-                                                     .session = me->number,
-                                                     .name = session_id(me),
-                                                     .expiry_s = me->expiry_s});
+    (void)shard_append(
+        c->shard, &(struct store_rec){
+                      .kind = STORE_SESSION, .session = me->number, .name = session_id(me), .expiry_s = me->expiry_s});
     return ERR_OK;
 }
 
@@ -178,16 +177,16 @@ static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct que
     filter_put_mqtt(&key, f);
     lsn_t lsn = LSN_FAILED;
     if (!buf_is_bad(&key))
-        lsn = shard_append(s, &(struct store_rec){.kind = kind,
-                                                  .queue = q->number,
-                                                  .session = q->owner->number,
-                                                  .name = exchange_name(x),
-                                                  .key = buf_slice(&key),
-                                                  .qos = o ? o->qos : 0,
-                                                  .sub_id = o ? o->sub_id : 0,
-                                                  .flags = o ? (uint8_t)(o->no_local | o->retain_as_published << 1 |
-                                                                         o->retain_handling << 2)
-                                                             : 0});
+        lsn = shard_append(
+            s, &(struct store_rec){
+                   .kind = kind,
+                   .queue = q->number,
+                   .session = q->owner->number,
+                   .name = exchange_name(x),
+                   .key = buf_slice(&key),
+                   .qos = o ? o->qos : 0,
+                   .sub_id = o ? o->sub_id : 0,
+                   .flags = o ? (uint8_t)(o->no_local | o->retain_as_published << 1 | o->retain_handling << 2) : 0});
     buf_fini(&key);
     return lsn;
 }
@@ -197,7 +196,6 @@ static enum err replay_for(struct queue *q, const struct exchange *x, const stru
 {
     if (x != q->vhost->topic_exchange)
         return ERR_OK;
-    replay_close_filter(q, f); /* a repeated SUBSCRIBE starts it anew */
     uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
     return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
 }
@@ -235,7 +233,10 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     enum err e = router_bind(r, x, f, me->queue, o, &b, &is_new);
     if (e != ERR_OK)
         return e;
-    bool replays = o->retain_handling == 0 || (o->retain_handling == 1 && is_new); /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+    bool replays =
+        o->retain_handling == 0 || (o->retain_handling == 1 && is_new); /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+    if (replays && !is_new)
+        replay_close_filter(me->queue, f); /* a repeated SUBSCRIBE starts it anew */
     if (replays)
         e = replay_for(me->queue, x, f, o);
     else if (!is_new)
@@ -261,7 +262,7 @@ static enum err subscribe(struct conn *c, const struct filter *f, const struct b
 {
     struct session *me = c->session;
     struct shard *s = c->shard;
-    if (f->n > s->limits.topic_levels_max)
+    if (!filter_is_modest(f, s->limits.topic_levels_max))
         return ERR_TOO_BIG;
     enum err e = session_own_queue(me);
     if (e != ERR_OK)
@@ -303,7 +304,7 @@ struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const
     struct binding *b;
     struct consumer *k = NULL;
     bool is_new;
-    enum err e = f->n > c->shard->limits.topic_levels_max ? ERR_TOO_BIG : ERR_OK;
+    enum err e = filter_is_modest(f, c->shard->limits.topic_levels_max) ? ERR_OK : ERR_TOO_BIG;
     x = x ? x : v->topic_exchange;
     struct queue *q = e == ERR_OK ? queue_new(v, (struct slice){0}, &v->policy_subscription, false, me) : NULL;
     if (e == ERR_OK)
@@ -337,7 +338,8 @@ struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *
         *out_err = ERR_NOMEM;
         return NULL;
     }
-    if (shard_append(c->shard, &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .name = name}) == LSN_FAILED) {
+    if (shard_append(c->shard, &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .name = name}) ==
+        LSN_FAILED) {
         queue_delete(q);
         *out_err = ERR_STORE;
         return NULL;

@@ -3,9 +3,9 @@
 #define WEIR_CORE_BROKER_H
 
 /*
- * broker.h: the verbs. What a protocol can ask for, in core's words. Every verb acts on the connection's own session; the
- * answer to a verb with a `receipt` is adapter->on_settled(conn, receipt, result), in the order of the verbs, once the
- * disk has what had to be there. A result other than ERR_OK means that nothing was changed.
+ * broker.h: the verbs. What a protocol can ask for, in core's words. Every verb acts on the connection's own session;
+ * the answer to a verb with a `receipt` is adapter->on_settled(conn, receipt, result), in the order of the verbs, once
+ * the disk has what had to be there. A result other than ERR_OK means that nothing was changed.
  *
  * Receipts are opaque numbers of the adapter's; RECEIPT_NONE asks for no answer.
  * Thread: the shard's own. Input views need to live only until the verb returns.
@@ -32,22 +32,23 @@ void broker_attached(struct conn *c, enum err result);
 /* ---- who ---------------------------------------------------------------------------------------------------- */
 
 struct attach {
-    struct slice id;          /* session identity; empty: the broker makes one up if `make_id`, else an unnamed session */
+    struct slice id; /* session identity; empty: the broker makes one up if `make_id`, else an unnamed session */
     bool make_id;
-    bool clean_start;         /* an existing session with this id is ended first */
-    uint32_t expiry_s;        /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
-    uint32_t quota;           /* deliveries in flight at once, > 0: the peer's Receive Maximum, cut by the adapter's limit */
-    uint32_t ticket_max;      /* 65535 for MQTT packet ids, more for delivery tags */
-    bool is_anonymous;        /* no credentials were given */
+    bool clean_start;    /* an existing session with this id is ended first */
+    uint32_t expiry_s;   /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
+    uint32_t quota;      /* deliveries in flight at once, > 0: the peer's Receive Maximum, cut by the adapter's limit */
+    uint32_t ticket_max; /* 65535 for MQTT packet ids, more for delivery tags */
+    bool is_anonymous;   /* no credentials were given */
     struct slice user, password; /* credentials, may be empty */
-    const struct msgview *will; /* NULL: none. Copied. Its expires_at is a lifetime in ms from its publication, 0: none */
+    const struct msgview
+        *will; /* NULL: none. Copied. Its expires_at is a lifetime in ms from its publication, 0: none */
     uint32_t will_delay_s;
 };
 
 /* broker_attach: logs in: finds or makes the session, takes it over from an older connection (which is closed with
  * CLOSE_TAKEN_OVER), resumes. Answer: adapter->on_attached; on any result but ERR_OK the adapter says so and closes.
- * After on_attached, what was in flight is sent again, then what waits. When the answer waits for the store, on_bytes must eat
- * nothing more (the rest of its input comes again after on_attached). */
+ * After on_attached, what was in flight is sent again, then what waits. When the answer waits for the store, on_bytes
+ * must eat nothing more (the rest of its input comes again after on_attached). */
 void broker_attach(struct conn *c, const struct attach *a);
 
 /* broker_set_expiry: MQTT 5 DISCONNECT may change the session's expiry. ERR_PROTOCOL: from 0 to more. */
@@ -59,16 +60,16 @@ void broker_forget_will(struct conn *c);
 /* ---- publish ------------------------------------------------------------------------------------------------ */
 
 struct publish {
-    struct msgview msg;         /* topic or routing key in msg.topic */
-    struct exchange *exchange;  /* NULL: amq.topic */
+    struct msgview msg;        /* topic or routing key in msg.topic */
+    struct exchange *exchange; /* NULL: amq.topic */
     uint64_t receipt;
-    uint16_t rx_id;             /* inbound QoS 2 packet id to remember, 0: none */
+    uint16_t rx_id; /* inbound QoS 2 packet id to remember, 0: none */
 };
 
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
  * wanted it); ERR_FULL (refused by a queue with reject-publish, the retained limit or the store: nothing was stored
- * anywhere); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id already open: the message is a repetition, nothing is published,
- * the receipt is answered (after the first one) [MQTT-4.3.3-10]. */
+ * anywhere); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id already open: the message is a repetition, nothing is
+ * published, the receipt is answered (after the first one) [MQTT-4.3.3-10]. */
 void broker_publish(struct conn *c, const struct publish *p);
 
 /* broker_publish_shard: the same without a connection (wills, dead letters, $SYS). */
@@ -84,7 +85,8 @@ uint32_t broker_rx_n(const struct conn *c);
 /* broker_rx_release: PUBREL: the id is free. Result ERR_OK or ERR_NOT_FOUND (answered all the same). */
 void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt);
 
-/* broker_topic_is_last: is `topic` the one this connection published to last (so its validity need not be checked again)? */
+/* broker_topic_is_last: is `topic` the one this connection published to last (so its validity need not be checked
+ * again)? */
 static inline bool broker_topic_is_last(const struct conn *c, struct slice topic)
 {
     const struct route *r = c->route;
@@ -93,9 +95,9 @@ static inline bool broker_topic_is_last(const struct conn *c, struct slice topic
 
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */
 
-/* broker_subscribe: binds the session's own queue (made on the first call) to amq.topic by `filter`, or changes the options
- * of that binding. Retained messages follow by retain_handling: 0 always, 1 only if the subscription is new, 2 never
- * (MQTT 5 §3.8.3.1). Results: ERR_OK, ERR_FULL (subscriptions_max), ERR_NOMEM, ERR_DENIED, ERR_STORE. */
+/* broker_subscribe: binds the session's own queue (made on the first call) to amq.topic by `filter`, or changes the
+ * options of that binding. Retained messages follow by retain_handling: 0 always, 1 only if the subscription is new, 2
+ * never (MQTT 5 §3.8.3.1). Results: ERR_OK, ERR_FULL (subscriptions_max), ERR_NOMEM, ERR_DENIED, ERR_STORE. */
 void broker_subscribe(struct conn *c, const struct filter *f, const struct binding_opts *opts, uint64_t receipt);
 
 /* broker_unsubscribe: ERR_OK or ERR_NOT_FOUND. Entries already queued are still delivered. */
@@ -103,21 +105,21 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
 
 struct consume {
     enum ack_mode mode;
-    uint32_t prefetch;  /* 0: no own limit */
-    uint8_t qos;        /* cap, 2 for none */
-    void *up;           /* the adapter's record */
+    uint32_t prefetch; /* 0: no own limit */
+    uint8_t qos;       /* cap, 2 for none */
+    void *up;          /* the adapter's record */
     uint64_t receipt;
 };
 
 /* broker_consume_filter: a subscription queue of its own (exclusive, auto-delete, unnamed) bound to exchange x (NULL:
- * amq.topic) by filter, consumed by this session. For STOMP /topic, /mqtt, /exchange subscriptions. Retained messages follow
- * by opts->retain_handling (0 or 2). NULL on failure; the receipt is answered in both cases: ERR_OK, ERR_NOMEM, ERR_DENIED,
- * ERR_STORE; the first delivery comes after it. */
+ * amq.topic) by filter, consumed by this session. For STOMP /topic, /mqtt, /exchange subscriptions. Retained messages
+ * follow by opts->retain_handling (0 or 2). NULL on failure; the receipt is answered in both cases: ERR_OK, ERR_NOMEM,
+ * ERR_DENIED, ERR_STORE; the first delivery comes after it. */
 struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,
                                        const struct binding_opts *opts, const struct consume *how);
 
-/* broker_declare_queue: finds or makes a named queue (durable, not exclusive) with the default policy. Names: 1..255 bytes.
- * NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_NOMEM, ERR_DENIED. */
+/* broker_declare_queue: finds or makes a named queue (durable, not exclusive) with the default policy. Names: 1..255
+ * bytes. NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_NOMEM, ERR_DENIED. */
 struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *out_err);
 
 /* broker_consume_queue: joins the competing consumers of q. As above. */
@@ -129,21 +131,22 @@ void broker_cancel(struct conn *c, struct consumer *k, uint64_t receipt);
 /* ---- settle ------------------------------------------------------------------------------------------------- */
 
 enum outcome {
-    OUTCOME_ACK,       /* PUBACK, ACK: done */
-    OUTCOME_COMPLETE,  /* PUBCOMP: done; only after OUTCOME_RECEIVED */
-    OUTCOME_RECEIVED,  /* PUBREC: QoS 2: the message may go; on_release follows */
-    OUTCOME_REQUEUE,   /* NACK: back to its original place, for anybody */
-    OUTCOME_REJECT,    /* NACK requeue:false: dead-lettered, or dropped and counted */
+    OUTCOME_ACK,      /* PUBACK, ACK: done */
+    OUTCOME_COMPLETE, /* PUBCOMP: done; only after OUTCOME_RECEIVED */
+    OUTCOME_RECEIVED, /* PUBREC: QoS 2: the message may go; on_release follows */
+    OUTCOME_REQUEUE,  /* NACK: back to its original place, for anybody */
+    OUTCOME_REJECT,   /* NACK requeue:false: dead-lettered, or dropped and counted */
 };
 
-/* broker_settle: answers one delivery. ERR_NOT_FOUND: no such ticket; ERR_PROTOCOL: the ticket is not in a state for this
- * outcome (PUBACK for QoS 2, PUBCOMP before PUBREC, ...): nothing was changed. */
+/* broker_settle: answers one delivery. ERR_NOT_FOUND: no such ticket; ERR_PROTOCOL: the ticket is not in a state for
+ * this outcome (PUBACK for QoS 2, PUBCOMP before PUBREC, ...): nothing was changed. */
 enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o) MUST_CHECK;
 
 /* broker_settle_until: cumulative: every unsettled delivery of the ticket's consumer up to and including it. */
 enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o) MUST_CHECK;
 
-/* broker_barrier: no change; `receipt` is answered ERR_OK when everything before it was (STOMP RECEIPT of ACK, DISCONNECT). */
+/* broker_barrier: no change; `receipt` is answered ERR_OK when everything before it was (STOMP RECEIPT of ACK,
+ * DISCONNECT). */
 void broker_barrier(struct conn *c, uint64_t receipt);
 
 #endif

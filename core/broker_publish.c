@@ -16,6 +16,7 @@
  * Spec    MQTT 5 §3.3, §4.3 (QoS), §4.6 (order); [MQTT-3.3.1-5] to [MQTT-3.3.1-8] (retain).
  */
 #include "core/broker.h"
+#include "core/replay.h"
 #include "core/shard.h"
 
 /* One publish on its way. */
@@ -27,9 +28,9 @@ struct journey {
     struct session *publisher; /* NULL: the broker itself, a will */
     uint16_t rx_id;
     const struct route *route;
-    const struct msg *msg; /* NULL until somebody keeps it */
+    const struct msg *msg;       /* NULL until somebody keeps it */
     struct retained_place place; /* .at 0: none was needed */
-    lsn_t lsn;             /* of its record; 0: not logged */
+    lsn_t lsn;                   /* of its record; 0: not logged */
 };
 
 static bool journey_keep(struct journey *j)
@@ -143,7 +144,8 @@ static void change_retained(struct journey *j)
         retained_set(&j->v->retained, &j->place, j->msg); /* [MQTT-3.3.1-5] */
 }
 
-/* prepare_copy: at QoS 1 and 2 the lasting copy is made before the first target gets anything, if any target wants one. */
+/* prepare_copy: at QoS 1 and 2 the lasting copy is made before the first target gets anything, if any target wants one.
+ */
 static enum err prepare_copy(struct journey *j)
 {
     const struct msgview *m = j->view;
@@ -184,6 +186,14 @@ static void to_target(struct journey *j, const struct target *t)
     queue_push(q, j->msg, &how);
 }
 
+/* pass_replays: where retained messages are still being replayed, this topic's old value goes before the new one. */
+static void pass_replays(struct journey *j)
+{
+    for (uint32_t i = 0; j->x == j->v->topic_exchange && i < j->route->target_n; i++)
+        if (j->route->target[i].queue->replay)
+            replay_pass(j->route->target[i].queue, j->view->topic);
+}
+
 /* accept: everything that can be refused; the record is the last of it. On an error nothing was changed. */
 static enum err accept(struct journey *j)
 {
@@ -213,6 +223,8 @@ static enum err travel(struct journey *j)
     enum err e = accept(j);
     if (UNLIKELY(e != ERR_OK))
         return e;
+    if (UNLIKELY(j->v->retained.replay_n > 0))
+        pass_replays(j);
     change_retained(j);
     uint32_t n = j->route->target_n;
     for (uint32_t i = 0; i < n; i++)
@@ -261,7 +273,7 @@ void broker_publish(struct conn *c, const struct publish *p)
     struct shard *s = c->shard;
     struct session *me = c->session;
     BUG_ON(!me);
-    if (p->rx_id && rx_has(me, p->rx_id)) { /* [MQTT-4.3.3-10] a repetition */
+    if (p->rx_id && rx_has(me, p->rx_id)) {           /* [MQTT-4.3.3-10] a repetition */
         conn_owe(c, p->receipt, ERR_OK, s->lsn_last); /* the first one's record may still be on its way */
         return;
     }

@@ -3,8 +3,8 @@
  * close.c: texts and will rules of the close reasons, generated from CLOSE_LIST.
  *
  * One enum serves the log, the statistics and the adapters; which protocol word a reason becomes is decided in the
- * adapter (proto_mqtt/mqtt_adapter.c, proto_stomp/stomp_error.c). A reason cannot be added without a sentence for people
- * and a decision about the will.
+ * adapter (proto_mqtt/mqtt_adapter.c, proto_stomp/stomp_error.c). A reason cannot be added without a sentence for
+ * people and a decision about the will.
  *
  * Thread  pure functions over const tables.
  */

@@ -6,8 +6,8 @@
  *     verbs and deliveries ─► conn_out ─► dirty list ─► conn_flush ─► transport->sendv
  *     conn_close (only marks) ─► conn_end: on_close, detach, flush, shut, linger ─► conn_die ─► graveyard ─► conn_free
  *
- * Reading: into a shared chunk, behind a small partial packet if there is one; a large partial packet has a chunk of its
- * own that grows with what has really arrived. Nobody keeps a view of a chunk without a reference on it.
+ * Reading: into a shared chunk, behind a small partial packet if there is one; a large partial packet has a chunk of
+ * its own that grows with what has really arrived. Nobody keeps a view of a chunk without a reference on it.
  *
  * Invariants
  *   1. Nothing is sent outside conn_flush, and nothing is freed outside conn_free.
@@ -114,12 +114,13 @@ static void log_end(struct conn *c)
     char peer[96];
     struct session *s = c->session;
     conn_peer(c, peer, sizeof peer);
-    log_line(c->shard->log, LOG_INFO, "%s %s%s" SLICE_FMT "%s closed: %s", peer, c->adapter ? c->adapter->name : "(no protocol)",
-             s && s->id_len ? " '" : "", s ? (int)s->id_len : 0, s ? (const char *)s->id : "", s && s->id_len ? "'" : "",
-             close_text((enum close_reason)c->reason));
+    log_line(c->shard->log, LOG_INFO, "%s %s%s" SLICE_FMT "%s closed: %s", peer,
+             c->adapter ? c->adapter->name : "(no protocol)", s && s->id_len ? " '" : "", s ? (int)s->id_len : 0,
+             s ? (const char *)s->id : "", s && s->id_len ? "'" : "", close_text((enum close_reason)c->reason));
 }
 
-/* want: READ is left out while a login waits for the store (what comes meanwhile stays with the peer), and after EOF. */
+/* want: READ is left out while a login waits for the store (what comes meanwhile stays with the peer), and after EOF.
+ */
 static void want(struct conn *c, unsigned interest)
 {
     if (c->is_eof || c->attach_late)
@@ -320,7 +321,8 @@ static size_t claim(struct conn *c, const uint8_t *in, size_t len)
     return len;
 }
 
-/* feed: len bytes lie at the start of k, which is the connection's own chunk (c->rx) or a shared one that is ours to drop. */
+/* feed: len bytes lie at the start of k, which is the connection's own chunk (c->rx) or a shared one that is ours to
+ * drop. */
 static void feed(struct conn *c, struct chunk *k, size_t len)
 {
     size_t eaten = 0;
@@ -366,7 +368,8 @@ static struct chunk *take_chunk(struct conn *c, size_t *out_have)
     return k;
 }
 
-/* discard: while lingering, what still comes is thrown away, so that the peer is not reset before it read our last words. */
+/* discard: while lingering, what still comes is thrown away, so that the peer is not reset before it read our last
+ * words. */
 static bool discard(struct conn *c)
 {
     uint8_t sink[4096];

@@ -26,8 +26,8 @@ struct route;
 /* What a listener allows; shared by its connections, outlives them. owner: app */
 struct door {
     const struct adapter_ops *const *adapter; /* NULL-terminated: protocols served here */
-    const char *name;      /* "127.0.0.1:1883", for logs */
-    bool allow_anonymous;  /* a login without credentials is accepted */
+    const char *name;                         /* "127.0.0.1:1883", for logs */
+    bool allow_anonymous;                     /* a login without credentials is accepted */
 };
 
 enum conn_state {
@@ -61,25 +61,25 @@ struct conn {
     void *state;                       /* adapter->conn_bytes bytes */
     const struct door *door;
     struct session *session;
-    struct outv *out;                  /* NULL: nothing to say */
-    struct chunk *rx;                  /* a partial packet: rx->p[0..rx_len), NULL: none */
-    struct chunk *reading;             /* while on_bytes runs: what the input lies in */
-    struct owed_ring *owed;            /* NULL: no receipt waits */
-    const struct route *route;         /* last topic's route and its serial */
+    struct outv *out;          /* NULL: nothing to say */
+    struct chunk *rx;          /* a partial packet: rx->p[0..rx_len), NULL: none */
+    struct chunk *reading;     /* while on_bytes runs: what the input lies in */
+    struct owed_ring *owed;    /* NULL: no receipt waits */
+    const struct route *route; /* last topic's route and its serial */
     struct conn *ready_next, *dirty_next;
-    struct list_node all;              /* shard->conns, or the graveyard */
+    struct list_node all; /* shard->conns, or the graveyard */
     struct wtimer timer;
-    mono_ms rx_at, tx_at;              /* last bytes read and sent */
-    mono_ms login_due;                 /* 0: logged in */
-    uint64_t number;                   /* never reused */
-    size_t rx_len, rx_need;            /* bytes held; bytes the pending packet has, 0: unknown */
+    mono_ms rx_at, tx_at;   /* last bytes read and sent */
+    mono_ms login_due;      /* 0: logged in */
+    uint64_t number;        /* never reused */
+    size_t rx_len, rx_need; /* bytes held; bytes the pending packet has, 0: unknown */
     uint32_t route_serial;
-    uint8_t state_now;                 /* enum conn_state */
-    uint8_t reason;                    /* enum close_reason */
-    uint8_t ready_events;              /* LOOP_READ | LOOP_WRITE seen */
-    uint8_t interest;                  /* asked of the transport */
-    uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */,
-        is_closing : 1, logged_in : 1, is_shut : 1, has_ended : 1, is_eof : 1;
+    uint8_t state_now;    /* enum conn_state */
+    uint8_t reason;       /* enum close_reason */
+    uint8_t ready_events; /* LOOP_READ | LOOP_WRITE seen */
+    uint8_t interest;     /* asked of the transport */
+    uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */, is_closing : 1,
+        logged_in : 1, is_shut : 1, has_ended : 1, is_eof : 1;
     uint8_t attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
         feed_again : 1; /* for the answer of broker_attach */
 };
@@ -92,16 +92,19 @@ static inline void *conn_state(struct conn *c)
 }
 
 /* conn_out: where to put bytes for the peer; marks the connection dirty, so it is flushed at the end of the turn. NULL
- * when out of memory (the connection is then being closed). The pointer is good until the next verb: ask again after it. */
+ * when out of memory (the connection is then being closed). The pointer is good until the next verb: ask again after
+ * it. */
 struct outv *conn_out(struct conn *c) MUST_CHECK;
 
-/* conn_chunk: the reference that input slices of the running on_bytes live in, for msgview.owner; NULL: must be copied. */
+/* conn_chunk: the reference that input slices of the running on_bytes live in, for msgview.owner; NULL: must be copied.
+ */
 static inline struct ref *conn_chunk(struct conn *c)
 {
     return c->reading ? &c->reading->ref : NULL;
 }
 
-/* conn_need: the pending packet has `total` bytes in all (from the first byte not eaten): lets the reader allocate once. */
+/* conn_need: the pending packet has `total` bytes in all (from the first byte not eaten): lets the reader allocate
+ * once. */
 static inline void conn_need(struct conn *c, size_t total)
 {
     c->rx_need = total;
@@ -119,8 +122,8 @@ static inline bool conn_is_closing(const struct conn *c)
 /* conn_can_say: would the peer still read last words? False after EOF/RESET and before an adapter claimed it. */
 bool conn_can_say(const struct conn *c);
 
-/* conn_is_blocked: is so much output waiting that deliveries should stay in their queues? Remembers to wake the session's
- * queues when it has been sent. */
+/* conn_is_blocked: is so much output waiting that deliveries should stay in their queues? Remembers to wake the
+ * session's queues when it has been sent. */
 bool conn_is_blocked(struct conn *c);
 
 /* conn_wants_tick: on_tick wants to be called at `due` (earlier than it last said). */
@@ -132,7 +135,7 @@ mono_ms conn_now(const struct conn *c);
 struct mem;
 struct log;
 struct limits;
-struct mem *conn_mem(struct conn *c);         /* account for adapter allocations */
+struct mem *conn_mem(struct conn *c); /* account for adapter allocations */
 struct log *conn_log(struct conn *c);
 const struct limits *conn_limits(struct conn *c);
 
@@ -160,8 +163,8 @@ void conn_flush(struct conn *c);
 
 /* conn_owe: a verb's receipt: answered now if nothing is owed before it and `lsn` is durable, else kept in order. */
 void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn);
-/* conn_hold: the receipt just owed is the one of k's subscription: while it waits, k gets no deliveries. conn_forget_consumer:
- * k was cancelled meanwhile. */
+/* conn_hold: the receipt just owed is the one of k's subscription: while it waits, k gets no deliveries.
+ * conn_forget_consumer: k was cancelled meanwhile. */
 void conn_hold(struct conn *c, struct consumer *k);
 void conn_forget_consumer(struct conn *c, const struct consumer *k);
 /* conn_unhold: the session parts from this connection: nobody waits for its receipts any more. */

@@ -13,31 +13,52 @@
 #include <stdint.h>
 
 #define LIMIT_LIST(X)                                                                                                  \
-    X(connections_max, "max_connections", 100000, 1, 10000000, "connections", "close", "bounds memory; the open-file limit may be lower") \
-    X(login_ms, "login_timeout", 10000, 100, 600000, "ms", "close", "a connection must say who it is within this time") \
-    X(packet_bytes_max, "max_packet_size", 268435460, 1024, 268435460, "bytes", "close", "largest MQTT packet read, header included (MQTT 5 §2.1.4 allows this much)") \
-    X(login_bytes_max, "login_bytes", 16384, 1024, 1048576, "bytes", "close", "largest first packet or frame before the login is accepted; a CONNECT with a large will may need more") \
-    X(stomp_body_bytes_max, "stomp_max_body", 16777216, 1024, 268435456, "bytes", "close", "largest STOMP frame body") \
-    X(topic_levels_max, "max_topic_levels", 200, 1, 200, "levels", "close", "depth of the router's walk") \
-    X(out_bytes_max, "max_output_bytes", 1048576, 4096, 1073741824, "bytes", "queue", "output waiting for one connection before deliveries wait in its queue") \
-    X(out_close_bytes_max, "max_output_control_bytes", 16777216, 65536, 1073741824, "bytes", "close", "answers and deliveries copied for a connection that does not read them") \
-    X(session_queue_max, "max_queued_messages", 100000, 0, 4294967295, "messages", "drop", "messages waiting in one MQTT session or STOMP subscription (0: no limit)") \
-    X(session_queue_bytes_max, "max_queued_bytes", 67108864, 0, 1099511627776, "bytes", "drop", "bytes waiting in one MQTT session or STOMP subscription (0: no limit)") \
-    X(named_queue_max, "queue_max_messages", 1000000, 0, 4294967295, "messages", "refuse", "messages in one named queue unless x-max-length says otherwise (0: no limit)") \
-    X(named_queue_bytes_max, "queue_max_bytes", 268435456, 0, 1099511627776, "bytes", "refuse", "bytes in one named queue unless x-max-length-bytes says otherwise (0: no limit)") \
-    X(inflight_max, "max_inflight_messages", 1024, 1, 65535, "messages", "queue", "QoS 1 and 2 deliveries on their way to one session; a smaller Receive Maximum of the peer wins") \
-    X(receive_max, "receive_maximum", 1024, 1, 65535, "messages", "close", "QoS 2 publishes a peer may have open towards us; told to MQTT 5 peers as Receive Maximum") \
-    X(prefetch_max, "stomp_max_unacked", 65535, 1, 1000000, "messages", "queue", "deliveries a STOMP session may leave unacknowledged") \
-    X(subscriptions_max, "max_subscriptions", 100000, 1, 10000000, "subscriptions", "refuse", "bindings of one session") \
-    X(stomp_subscriptions_max, "stomp_max_subscriptions", 256, 1, 100000, "subscriptions", "close", "subscriptions of one STOMP connection") \
-    X(session_expiry_s_max, "max_session_expiry", 4294967295, 0, 4294967295, "s", "cut", "longest time a session waits for its owner (4294967295: for ever)") \
-    X(keepalive_s_max, "max_keepalive", 65535, 0, 65535, "s", "cut", "longest keep-alive; MQTT 5 peers are told (0 is then not allowed)") \
-    X(retained_max, "max_retained_messages", 10000000, 0, 4294967295, "messages", "refuse", "retained messages of one virtual host") \
-    X(route_cache_n, "route_cache", 16384, 64, 1048576, "topics", "cut", "topics whose routing result is remembered") \
-    X(read_bytes_turn, "read_budget", 262144, 4096, 16777216, "bytes", "queue", "bytes read from one connection in one turn") \
-    X(flush_bytes_turn, "flush_bytes", 1048576, 65536, 67108864, "bytes", "cut", "output made in one turn after which everything is sent before more is routed") \
-    X(timers_turn, "timer_budget", 10000, 1, 1000000, "timers", "queue", "timers fired in one turn") \
-    X(linger_ms, "linger_time", 2000, 0, 60000, "ms", "close", "time for the peer to read the last words before its connection is dropped")
+    X(connections_max, "max_connections", 100000, 1, 10000000, "connections", "close",                                 \
+      "bounds memory; the open-file limit may be lower")                                                               \
+    X(login_ms, "login_timeout", 10000, 100, 600000, "ms", "close",                                                    \
+      "a connection must say who it is within this time")                                                              \
+    X(packet_bytes_max, "max_packet_size", 268435460, 1024, 268435460, "bytes", "close",                               \
+      "largest MQTT packet read, header included (MQTT 5 §2.1.4 allows this much)")                                    \
+    X(login_bytes_max, "login_bytes", 16384, 1024, 1048576, "bytes", "close",                                          \
+      "largest first packet or frame before the login is accepted; a CONNECT with a large will may need more")         \
+    X(stomp_body_bytes_max, "stomp_max_body", 1048576, 1024, 268435456, "bytes", "close", "largest STOMP frame body") \
+    X(topic_levels_max, "max_topic_levels", 200, 1, 200, "levels", "close", "depth of the router's walk")              \
+    X(out_bytes_max, "max_output_bytes", 1048576, 4096, 1073741824, "bytes", "queue",                                  \
+      "output waiting for one connection before deliveries wait in its queue")                                         \
+    X(out_close_bytes_max, "max_output_control_bytes", 16777216, 65536, 1073741824, "bytes", "close",                  \
+      "answers and deliveries copied for a connection that does not read them")                                        \
+    X(session_queue_max, "max_queued_messages", 100000, 0, 4294967295, "messages", "drop",                             \
+      "messages waiting in one MQTT session or STOMP subscription (0: no limit)")                                      \
+    X(session_queue_bytes_max, "max_queued_bytes", 67108864, 0, 1099511627776, "bytes", "drop",                        \
+      "bytes waiting in one MQTT session or STOMP subscription (0: no limit)")                                         \
+    X(named_queue_max, "queue_max_messages", 1000000, 0, 4294967295, "messages", "refuse",                             \
+      "messages in one named queue unless x-max-length says otherwise (0: no limit)")                                  \
+    X(named_queue_bytes_max, "queue_max_bytes", 268435456, 0, 1099511627776, "bytes", "refuse",                        \
+      "bytes in one named queue unless x-max-length-bytes says otherwise (0: no limit)")                               \
+    X(inflight_max, "max_inflight_messages", 1024, 1, 65535, "messages", "queue",                                      \
+      "QoS 1 and 2 deliveries on their way to one session; a smaller Receive Maximum of the peer wins")                \
+    X(receive_max, "receive_maximum", 1024, 1, 65535, "messages", "close",                                             \
+      "QoS 2 publishes a peer may have open towards us; told to MQTT 5 peers as Receive Maximum")                      \
+    X(prefetch_max, "stomp_max_unacked", 65535, 1, 1000000, "messages", "queue",                                       \
+      "deliveries a STOMP session may leave unacknowledged")                                                           \
+    X(subscriptions_max, "max_subscriptions", 100000, 1, 10000000, "subscriptions", "refuse",                          \
+      "bindings of one session")                                                                                       \
+    X(stomp_subscriptions_max, "stomp_max_subscriptions", 256, 1, 100000, "subscriptions", "close",                    \
+      "subscriptions of one STOMP connection")                                                                         \
+    X(session_expiry_s_max, "max_session_expiry", 4294967295, 0, 4294967295, "s", "cut",                               \
+      "longest time a session waits for its owner (4294967295: for ever)")                                             \
+    X(keepalive_s_max, "max_keepalive", 65535, 0, 65535, "s", "cut",                                                   \
+      "longest keep-alive; MQTT 5 peers are told (0 is then not allowed)")                                             \
+    X(retained_max, "max_retained_messages", 10000000, 0, 4294967295, "messages", "refuse",                            \
+      "retained messages of one virtual host")                                                                         \
+    X(route_cache_n, "route_cache", 16384, 64, 1048576, "topics", "cut", "topics whose routing result is remembered")  \
+    X(read_bytes_turn, "read_budget", 262144, 4096, 16777216, "bytes", "queue",                                        \
+      "bytes read from one connection in one turn")                                                                    \
+    X(flush_bytes_turn, "flush_bytes", 1048576, 65536, 67108864, "bytes", "cut",                                       \
+      "output made in one turn after which everything is sent before more is routed")                                  \
+    X(timers_turn, "timer_budget", 10000, 1, 1000000, "timers", "queue", "timers fired in one turn")                   \
+    X(linger_ms, "linger_time", 2000, 0, 60000, "ms", "close",                                                         \
+      "time for the peer to read the last words before its connection is dropped")
 
 struct limits {
 #define X(field, option, def, min, max, unit, policy, why) uint64_t field;

@@ -27,7 +27,7 @@ struct loop;
 struct loop_io {
     void (*on_ready)(struct loop_io *io, unsigned events); /* set by the owner; must not remove other ios */
     int fd;
-    unsigned interest; /* LOOP_READ | LOOP_WRITE; kept by io_set */
+    unsigned interest;                  /* LOOP_READ | LOOP_WRITE; kept by io_set */
     _Alignas(8) unsigned char impl[56]; /* the loop's own watcher lives here */
 };
 

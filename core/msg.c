@@ -7,9 +7,9 @@
  * Invariants
  *   1. Nothing writes to a msg after msg_new returned; only the reference count moves.
  *   2. The last reference is dropped on the shard's thread (ref.h), so the free lists need no lock.
- * Cost    64 bytes of header; blocks up to 2 KiB come from size classes with a free list each (HOTPATH: pooled copies cost a
- *         third of malloc's), larger ones straight from the allocator.
- * Thread  own shard; the store's writer may hold and read.
+ * Cost    64 bytes of header; blocks up to 2 KiB come from size classes with a free list each (HOTPATH: pooled copies
+ * cost a third of malloc's), larger ones straight from the allocator. Thread  own shard; the store's writer may hold
+ * and read.
  */
 #include "core/msg.h"
 

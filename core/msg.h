@@ -5,8 +5,8 @@
 /*
  * msg.h: a message, in its two forms.
  *
- *   struct msgview  while it is routed: slices into the read chunk (or a msg), on the stack, gone when the verb returns.
- *   struct msg      what lasts: immutable, reference counted, one allocation, made at most once per publish by
+ *   struct msgview  while it is routed: slices into the read chunk (or a msg), on the stack, gone when the verb
+ * returns. struct msg      what lasts: immutable, reference counted, one allocation, made at most once per publish by
  *                   the first that keeps it (queue, retained set, log) and shared by all.
  *
  * What differs per receiver (packet id, DUP, effective QoS) lives in the queue entry, never here.
@@ -21,10 +21,10 @@
 #include "core/base/slice.h"
 
 enum {
-    MSG_DURABLE = 1,  /* survives a restart in durable queues; the receipt waits for the disk */
-    MSG_RETAIN = 2,   /* published with the retain flag */
-    MSG_STOMP = 4,    /* born over STOMP */
-    MSG_WILL = 8,     /* a will */
+    MSG_DURABLE = 1, /* survives a restart in durable queues; the receipt waits for the disk */
+    MSG_RETAIN = 2,  /* published with the retain flag */
+    MSG_STOMP = 4,   /* born over STOMP */
+    MSG_WILL = 8,    /* a will */
 };
 
 struct msgview {

@@ -11,16 +11,15 @@
  *   1. An entry is in exactly one list: queue->ready (READY) or session->inflight (SENT, RECEIVED).
  *   2. ready is sorted by seq; ready_n and bytes count exactly what is in it; limits speak of ready entries.
  *   3. Every entry ends in entry_settle, and every end that is not an acknowledgement is counted under a DROP_ name.
- *   4. Nothing is delivered and nothing is freed while somebody else walks: dispatch runs in step 5, queues die in step 6.
- * Cost    80 bytes per entry (104 with an expiry), pooled; push, dispatch and settle O(1); requeue O(entries before it).
- * Thread  own shard only.
- * Spec    MQTT 5 §4.4, §4.6 (order), §3.3.2.3.3 (expiry); STOMP 1.2 §ACK, §NACK.
+ *   4. Nothing is delivered and nothing is freed while somebody else walks: dispatch runs in step 5, queues die in
+ * step 6. Cost    80 bytes per entry (104 with an expiry), pooled; push, dispatch and settle O(1); requeue O(entries
+ * before it). Thread  own shard only. Spec    MQTT 5 §4.4, §4.6 (order), §3.3.2.3.3 (expiry); STOMP 1.2 §ACK, §NACK.
  */
 #include "core/queue.h"
 
 #include "core/adapter.h"
 #include "core/conn.h"
-#include "core/retained.h"
+#include "core/replay.h"
 #include "core/session.h"
 #include "core/shard.h"
 
@@ -93,7 +92,7 @@ void queue_delete(struct queue *q)
     struct shard *s = shard_of(q);
     replay_close_all(q);
     LIST_EACH(&q->bindings, it)
-        router_unbind(&q->vhost->router, LIST_ITEM(it, struct binding, in_queue));
+    router_unbind(&q->vhost->router, LIST_ITEM(it, struct binding, in_queue));
     LIST_EACH(&q->consumers, cit)
     {
         struct consumer *c = LIST_ITEM(cit, struct consumer, in_queue);
@@ -148,8 +147,8 @@ static struct binding_set *set_reusable(struct queue *q, struct mem *mem)
     return NULL;
 }
 
-/* set_slot: a place for one more set. When one router generation made many, a new generation makes those reusable that no
- * entry refers to; routes are then made anew. */
+/* set_slot: a place for one more set. When one router generation made many, a new generation makes those reusable that
+ * no entry refers to; routes are then made anew. */
 static struct binding_set *set_slot(struct queue *q, struct mem *mem)
 {
     struct binding_set *b = set_reusable(q, mem);
@@ -347,7 +346,7 @@ static bool make_room(struct queue *q, uint64_t bytes)
 {
     dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
     if (q->ready_n == 0 && queue_has_taker(q))
-        return true; /* larger than the whole limit, but it does not stay */
+        return true;                                            /* larger than the whole limit, but it does not stay */
     if (q->policy->bytes_max && bytes > q->policy->bytes_max) { /* no room can be made for it */
         stat_add(&shard_of(q)->stats, STAT_DROP_FULL, 1);
         return false;
@@ -545,8 +544,8 @@ void queue_deliver_again(struct entry *e)
 bool queue_has_taker(const struct queue *q)
 {
     LIST_EACH(&q->consumers, it)
-        if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
-            return true;
+    if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
+        return true;
     return false;
 }
 
@@ -611,5 +610,5 @@ void queue_check(const struct queue *q)
     }
     BUG_ON(n != q->ready_n || bytes != q->bytes);
     LIST_EACH(&q->consumers, cit)
-        BUG_ON(LIST_ITEM(cit, struct consumer, in_queue)->queue != q);
+    BUG_ON(LIST_ITEM(cit, struct consumer, in_queue)->queue != q);
 }

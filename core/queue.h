@@ -3,8 +3,8 @@
 #define WEIR_CORE_QUEUE_H
 
 /*
- * queue.h: everything a message can wait in: an MQTT session's queue, a STOMP topic subscription, a named queue, later a
- * shared group. They differ in policy and owner only.
+ * queue.h: everything a message can wait in: an MQTT session's queue, a STOMP topic subscription, a named queue, later
+ * a shared group. They differ in policy and owner only.
  *
  *     push ─► [ready entries, in order] ─► dispatch ─► a consumer with credit ─► in flight (session's list)
  *                    ▲                                                              │ ack: settled, gone
@@ -33,10 +33,10 @@ struct queue_policy {
     uint64_t bytes_max; /* 0: none */
     uint64_t len_max;   /* 0: none */
     enum queue_overflow overflow;
-    bool durable;       /* survives a restart */
-    bool exclusive;     /* one session owns and consumes it */
-    bool auto_delete;   /* dies with its last consumer */
-    bool keep_qos0;     /* QoS 0 messages wait while nobody is online (named queues; not MQTT sessions) */
+    bool durable;     /* survives a restart */
+    bool exclusive;   /* one session owns and consumes it */
+    bool auto_delete; /* dies with its last consumer */
+    bool keep_qos0;   /* QoS 0 messages wait while nobody is online (named queues; not MQTT sessions) */
 };
 
 enum entry_state {
@@ -53,14 +53,14 @@ struct entry {
     struct queue *queue;
     struct session *session;   /* while in flight: who has it */
     struct consumer *consumer; /* while in flight; it may be cancelled meanwhile */
-    uint64_t seq;    /* order in the queue; kept when requeued */
-    lsn_t lsn;       /* of the publish in the store; 0: not logged */
-    uint32_t ticket; /* while in flight: packet id or delivery tag */
-    uint32_t set;    /* binding-set number in `queue` */
-    uint8_t qos;     /* effective delivery QoS */
-    uint8_t state;   /* enum entry_state */
-    uint8_t attempts; /* deliveries so far, saturating */
-    uint8_t sent_qos; /* while in flight: what it was sent with (the consumer may cap it) */
+    uint64_t seq;              /* order in the queue; kept when requeued */
+    lsn_t lsn;                 /* of the publish in the store; 0: not logged */
+    uint32_t ticket;           /* while in flight: packet id or delivery tag */
+    uint32_t set;              /* binding-set number in `queue` */
+    uint8_t qos;               /* effective delivery QoS */
+    uint8_t state;             /* enum entry_state */
+    uint8_t attempts;          /* deliveries so far, saturating */
+    uint8_t sent_qos;          /* while in flight: what it was sent with (the consumer may cap it) */
     uint8_t timed : 1, counted : 1 /* uses up the session's send quota */, retained : 1 /* from a retained replay */,
         by_qos : 1 /* while in flight: acknowledged by MQTT's handshakes */;
 };
@@ -87,23 +87,23 @@ struct binding_set {
 struct queue {
     const struct queue_policy *policy;
     struct vhost *vhost;
-    struct list ready;          /* entries, by seq */
+    struct list ready; /* entries, by seq */
     struct list bindings;
-    struct list consumers;      /* rotates: the first is served next */
-    struct session *owner;      /* exclusive queues */
-    struct queue *dirty_next;   /* shard's list of queues to dispatch */
-    struct list_node all;       /* vhost->queues_all, or the graveyard */
-    struct binding_set *set;    /* interned sets, number = index + SET_PLAIN_N */
-    struct replay *replay;      /* retained messages still to be fed in; core/retained.h */
-    uint64_t number;            /* never reused */
+    struct list consumers;               /* rotates: the first is served next */
+    struct session *owner;               /* exclusive queues */
+    struct queue *dirty_next;            /* shard's list of queues to dispatch */
+    struct list_node all;                /* vhost->queues_all, or the graveyard */
+    struct binding_set *set;             /* interned sets, number = index + SET_PLAIN_N */
+    struct replay *replay, *replay_last; /* retained messages still to be fed in; core/replay.h */
+    uint64_t number;                     /* never reused */
     uint64_t seq_next;
-    uint64_t bytes;             /* of the ready entries */
+    uint64_t bytes; /* of the ready entries */
     uint32_t ready_n, inflight_n;
-    uint32_t walk;              /* router->walk of the last match that met this queue */
+    uint32_t walk; /* router->walk of the last match that met this queue */
     uint16_t set_n;
     uint8_t is_dirty : 1, is_dead : 1, own_policy : 1;
     uint16_t name_len;
-    uint8_t *name;              /* named queues; NULL otherwise: no destination can spell those */
+    uint8_t *name; /* named queues; NULL otherwise: no destination can spell those */
 };
 
 static inline struct slice queue_name(const struct queue *q)
@@ -111,11 +111,13 @@ static inline struct slice queue_name(const struct queue *q)
     return slice_make(q->name, q->name_len);
 }
 
-/* queue_new: name {NULL, 0} for an unnamed one. `policy` must outlive the queue unless copy_policy. NULL: out of memory. */
+/* queue_new: name {NULL, 0} for an unnamed one. `policy` must outlive the queue unless copy_policy. NULL: out of
+ * memory. */
 struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
                         struct session *owner) MUST_CHECK;
 
-/* queue_delete: unbinds, cancels its consumers, counts and drops what waited (as DROP_CLOSED); freed at the turn's end. */
+/* queue_delete: unbinds, cancels its consumers, counts and drops what waited (as DROP_CLOSED); freed at the turn's end.
+ */
 void queue_delete(struct queue *q);
 
 /* queue_free: the graveyard's half. */
@@ -131,8 +133,8 @@ struct push {
     lsn_t lsn;     /* of the publish, 0: not logged for this queue */
 };
 
-/* queue_push: adds a message at the end; holds it. Applies the limits: a message dropped by policy (or for want of memory)
- * is counted, and its logged copy settled; that is no error. Marks the queue for dispatch. */
+/* queue_push: adds a message at the end; holds it. Applies the limits: a message dropped by policy (or for want of
+ * memory) is counted, and its logged copy settled; that is no error. Marks the queue for dispatch. */
 void queue_push(struct queue *q, const struct msg *m, const struct push *how);
 
 /* queue_is_direct: may a message of this QoS pass by the queue straight to its only consumer? True when that expects no
@@ -155,7 +157,8 @@ bool queue_has_taker(const struct queue *q);
 /* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only. */
 void queue_dispatch(struct queue *q);
 
-/* queue_mark: puts q on the shard's list of queues to dispatch this turn, if anything waits in it and anybody consumes. */
+/* queue_mark: puts q on the shard's list of queues to dispatch this turn, if anything waits in it and anybody consumes.
+ */
 void queue_mark(struct queue *q);
 
 /* queue_requeue: puts an in-flight entry back at its original place. */

@@ -14,12 +14,11 @@
  *   2. No code outside this file runs during a walk: results go to match_set.
  *   3. A walk visits each (node, level) at most once: MANY nodes remember from which level on they were covered, so
  *      filters with several MANYs stay linear in nodes times levels.
- *   4. A route is valid while its generation equals the router's. Routes are refilled, never freed: a connection may keep a
- *      pointer and compare serials.
- * Cost    match: one string hash per level, then one probe per visited node; a cached route costs one hash of the key.
- *         56 bytes per binding, about 100 bytes per cached topic.
- * Thread  own shard only.
- * Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1]; overlapping subscriptions [MQTT-3.3.4-2], [MQTT-3.3.4-3].
+ *   4. A route is valid while its generation equals the router's. Routes are refilled, never freed: a connection may
+ * keep a pointer and compare serials. Cost    match: one string hash per level, then one probe per visited node; a
+ * cached route costs one hash of the key. 56 bytes per binding, about 100 bytes per cached topic. Thread  own shard
+ * only. Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1]; overlapping subscriptions [MQTT-3.3.4-2],
+ * [MQTT-3.3.4-3].
  */
 #include "core/router.h"
 
@@ -80,12 +79,20 @@ static bool fits_kind(const struct exchange *x, const struct filter *f)
     return false;
 }
 
+/* node_find: q's binding at this node: both lists are walked in step, so the shorter one bounds the cost (many queues
+ * on one topic, or many topics of one queue; both at once is what costs). */
 static struct binding *node_find(const struct router *r, trie_at at, const struct queue *q)
 {
     struct binding *b = trie_node(&r->trie, at)->value;
-    while (b && b->queue != q)
-        b = b->node_next;
-    return b;
+    const struct list_node *it = q->bindings.head.next;
+    for (; b && it != &q->bindings.head; b = b->node_next, it = it->next) {
+        struct binding *own = LIST_ITEM((struct list_node *)(uintptr_t)it, struct binding, in_queue);
+        if (own->node == at)
+            return own;
+        if (b->queue == q)
+            return b;
+    }
+    return NULL;
 }
 
 struct binding *router_find(struct router *r, struct exchange *x, const struct filter *f, const struct queue *q)
@@ -158,10 +165,10 @@ void router_unbind(struct router *r, struct binding *b)
 
 struct walk {
     struct router *r;
-    uint32_t n;              /* levels of the key */
+    uint32_t n;                    /* levels of the key */
     uint32_t id[TOPIC_LEVELS_MAX]; /* interned numbers, LEVEL_NONE where no filter has that level */
-    bool is_dollar;          /* the first level begins with '$' */
-    bool has_repeat;         /* some queue was met twice */
+    bool is_dollar;                /* the first level begins with '$' */
+    bool has_repeat;               /* some queue was met twice */
     bool nomem;
 };
 
@@ -240,10 +247,10 @@ static void walk_begin(struct router *r)
     if (++r->walk < 1u << WALK_BITS)
         return;
     r->walk = 1;
-    for (trie_at at = 1; at < r->trie.node_next; at++)
+    for (trie_at at = 1; at < r->trie.node_next; at++) /* also of literals: nobody asks for their order here */
         trie_node(&r->trie, at)->mark = 0;
     LIST_EACH(&r->shard->vhost->queues_all, it)
-        LIST_ITEM(it, struct queue, all)->walk = 0;
+    LIST_ITEM(it, struct queue, all)->walk = 0;
 }
 
 static bool split_key(struct walk *w, struct exchange *x, struct slice key)
@@ -296,8 +303,8 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* merge: the binding set of b[0..n), all of one queue; no-local ones are left out if `skip_no_local`. UINT32_MAX: out of
- * memory. *out_qos is only set when something is left; returns SET_NOTHING otherwise. */
+/* merge: the binding set of b[0..n), all of one queue; no-local ones are left out if `skip_no_local`. UINT32_MAX: out
+ * of memory. *out_qos is only set when something is left; returns SET_NOTHING otherwise. */
 #define SET_NOTHING (UINT32_MAX - 1)
 enum { SUB_IDS_MAX = 64 };
 

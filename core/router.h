@@ -3,7 +3,8 @@
 #define WEIR_CORE_ROUTER_H
 
 /*
- * router.h: who wants this key? Bindings hang on trie nodes; a match collects and calls nobody. Every exchange is a root:
+ * router.h: who wants this key? Bindings hang on trie nodes; a match collects and calls nobody. Every exchange is a
+ * root:
  *
  *     topic   filter tokens below the root        direct  the whole key as one literal level
  *     fanout  bindings on the root itself
@@ -25,7 +26,7 @@ struct exchange;
 
 /* One subscription of a queue. owner: the router; in two lists. */
 struct binding {
-    struct list_node in_queue; /* queue->bindings */
+    struct list_node in_queue;             /* queue->bindings */
     struct binding *node_prev, *node_next; /* trie node's list; the first is node->value */
     struct queue *queue;
     struct exchange *exchange;
@@ -46,21 +47,21 @@ struct binding_opts {
 struct target {
     struct queue *queue;
     uint32_t set;
-    uint8_t qos;            /* the set's QoS cap */
-    uint8_t has_no_local;   /* some binding behind it has no_local: look again when the publisher owns the queue */
+    uint8_t qos;          /* the set's QoS cap */
+    uint8_t has_no_local; /* some binding behind it has no_local: look again when the publisher owns the queue */
 };
 
 /* owner: the router, for good: a slot is filled anew, never freed before the router. */
 struct route {
     struct exchange *exchange;
-    uint64_t gen;      /* valid while equal to router->gen */
+    uint64_t gen; /* valid while equal to router->gen */
     uint64_t hash;
-    uint32_t serial;   /* changes whenever this route is filled anew */
+    uint32_t serial; /* changes whenever this route is filled anew */
     uint32_t target_n, target_cap;
     struct target *target;
-    uint8_t *topic;    /* topic_len bytes */
+    uint8_t *topic; /* topic_len bytes */
     uint32_t topic_len, topic_cap;
-    bool has_refuse;   /* a target's queue may refuse (reject-publish): check all before the first push */
+    bool has_refuse; /* a target's queue may refuse (reject-publish): check all before the first push */
 };
 
 struct match_set {
@@ -72,7 +73,7 @@ struct router {
     struct shard *shard;
     struct mem *mem;
     struct trie trie;
-    uint64_t gen; /* bumped by every bind, unbind and change of a queue that routes hold */
+    uint64_t gen;         /* bumped by every bind, unbind and change of a queue that routes hold */
     struct route **cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
     uint32_t cache_n, cache_max, cache_fills;
     uint32_t serial_next;

@@ -7,16 +7,16 @@
  *                     └───────► in flight, in send order, found by ticket (packet id)
  *
  * Life:  attach (new or resumed) ─► online ─► detach ─┬─ expiry 0: will, end
- *                                                     └─ offline: will after its delay, end after its expiry ─► attach again
+ *                                                     └─ offline: will after its delay, end after its expiry ─► attach
+ * again
  *
  * Invariants
  *   1. Session and conn point to each other or to NULL.
  *   2. Every in-flight entry has one ticket, and tickets_get finds exactly the in-flight entries.
  *   3. sent_n counts the in-flight entries sent on THIS connection that have not given their slot back; <= quota.
  *   4. A session ends once; it is freed at the end of the turn.
- * Cost    about 200 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket slot.
- * Thread  own shard only.
- * Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
+ * Cost    about 200 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket
+ * slot. Thread  own shard only. Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
  */
 #include "core/session.h"
 
@@ -113,7 +113,7 @@ void session_end(struct session *s)
     s->resend = NULL;
     give_back(s, true);
     LIST_EACH(&s->consumers, it)
-        consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
+    consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
     if (s->conn)
         s->conn->session = NULL;
     s->conn = NULL;
@@ -163,7 +163,8 @@ static void will_publish(struct session *s)
         v.expires_at += shard_of(s)->now; /* MQTT 5 §3.1.3.2.4: counted from its publication */
     enum err e = broker_publish_shard(s->vhost, NULL, &v);
     if (e != ERR_OK && e != ERR_NO_MATCH)
-        log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s", SLICE_ARG(session_id(s)), err_text(e));
+        log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s",
+                 SLICE_ARG(session_id(s)), err_text(e));
     msg_drop(w->msg);
     mem_free(mem_of(s), w);
 }
@@ -187,7 +188,7 @@ void session_detach(struct session *s, enum close_reason why)
     s->sent_n = 0;
     s->resend = NULL;
     LIST_EACH(&s->inflight, it)
-        LIST_ITEM(it, struct entry, node)->counted = 0;
+    LIST_ITEM(it, struct entry, node)->counted = 0;
     if (!close_has_will(why))
         session_drop_will(s);
     if (s->expiry_s == 0) {
@@ -317,14 +318,15 @@ void session_wake(struct session *s)
     if (!first)
         return;
     LIST_EACH(&s->consumers, it)
-        queue_mark(LIST_ITEM(it, struct consumer, in_session)->queue);
+    queue_mark(LIST_ITEM(it, struct consumer, in_session)->queue);
     if (list_next(&s->consumers, first)) { /* another one is first to take slots next time */
         list_del(first);
         list_push(&s->consumers, first);
     }
 }
 
-/* session_resend: [MQTT-4.4.0-1] PUBLISH with DUP and PUBREL, in the original order [MQTT-4.6.0-1], within the quota. */
+/* session_resend: [MQTT-4.4.0-1] PUBLISH with DUP and PUBREL, in the original order [MQTT-4.6.0-1], within the quota.
+ */
 void session_resend(struct session *s)
 {
     struct conn *conn = s->conn;

@@ -6,8 +6,8 @@
  * session.h: who. Identity, own queue, consumers, what is in flight, will and expiry. Outlives its connection when it
  * has an expiry. Session and conn point to each other or to NULL.
  *
- * The session owns ONE send quota, ONE ticket table (packet ids) and ONE in-flight list in send order; its consumers (own
- * queue, named queues, groups) take turns for slots.
+ * The session owns ONE send quota, ONE ticket table (packet ids) and ONE in-flight list in send order; its consumers
+ * (own queue, named queues, groups) take turns for slots.
  */
 
 #include <stdbool.h>
@@ -37,13 +37,13 @@ struct consumer {
     struct list_node in_session; /* session->consumers */
     struct queue *queue;
     struct session *session;
-    void *up;              /* the adapter's own subscription record, or NULL */
-    uint32_t prefetch;     /* unacknowledged deliveries allowed; 0: only the session's quota counts */
+    void *up;          /* the adapter's own subscription record, or NULL */
+    uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
     uint32_t inflight_n;
-    uint32_t sub_id;       /* for deliveries from queues this session did not bind (named queues, groups); 0: none */
-    uint8_t qos;           /* cap */
-    uint8_t mode;          /* enum ack_mode */
-    uint8_t is_held : 1;   /* no deliveries yet: the receipt of its subscription still waits */
+    uint32_t sub_id;          /* for deliveries from queues this session did not bind (named queues, groups); 0: none */
+    uint8_t qos;              /* cap */
+    uint8_t mode;             /* enum ack_mode */
+    uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
     uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
 };
 
@@ -68,11 +68,11 @@ struct rx_ids {
 /* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. */
 struct session {
     struct vhost *vhost;
-    struct conn *conn;           /* NULL: offline */
-    struct queue *queue;         /* own queue; made by the first subscription or when the session outlives a conn */
+    struct conn *conn;   /* NULL: offline */
+    struct queue *queue; /* own queue; made by the first subscription or when the session outlives a conn */
     struct list consumers;
-    struct list inflight;        /* entries, in send order */
-    struct entry *resend;        /* first in-flight entry to send again on the new connection, or NULL */
+    struct list inflight; /* entries, in send order */
+    struct entry *resend; /* first in-flight entry to send again on the new connection, or NULL */
     struct tickets tickets;
     struct rx_ids rx;
     struct will *will;
@@ -84,7 +84,7 @@ struct session {
     uint32_t quota;              /* deliveries in flight at once on this connection */
     uint32_t sent_n;             /* of the quota, used */
     uint32_t binding_n;
-    uint32_t ticket_max;         /* 65535 for MQTT */
+    uint32_t ticket_max; /* 65535 for MQTT */
     uint8_t is_dead : 1;
     uint16_t id_len;
     uint8_t id[];
@@ -98,9 +98,9 @@ static inline struct slice session_id(const struct session *s)
 /* session_new: with an id (map key in the vhost) or {NULL, 0} for one that only its conn knows. NULL: out of memory. */
 struct session *session_new(struct vhost *v, struct slice id) MUST_CHECK;
 
-/* session_attach, session_detach: join and part session and connection. detach: what was in flight from queues of its own
- * stays (to be sent again), what came from others' goes back there; the will is published or scheduled, expiry starts; a
- * session without expiry ends. */
+/* session_attach, session_detach: join and part session and connection. detach: what was in flight from queues of its
+ * own stays (to be sent again), what came from others' goes back there; the will is published or scheduled, expiry
+ * starts; a session without expiry ends. */
 void session_attach(struct session *s, struct conn *c);
 void session_detach(struct session *s, enum close_reason why);
 
@@ -108,7 +108,8 @@ void session_detach(struct session *s, enum close_reason why);
 enum err session_set_will(struct session *s, const struct msgview *v, uint32_t delay_s) MUST_CHECK;
 void session_drop_will(struct session *s);
 
-/* session_discard: an offline session is replaced by a clean start: a will that still waits is published, then it ends. */
+/* session_discard: an offline session is replaced by a clean start: a will that still waits is published, then it ends.
+ */
 void session_discard(struct session *s);
 
 /* session_end: deletes its queue, cancels its consumers, requeues what others can have, drops the rest (counted),
@@ -122,8 +123,8 @@ enum err session_own_queue(struct session *s) MUST_CHECK;
 /* consumer_new: joins queue and session; marks the queue for dispatch. NULL: out of memory. */
 struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode mode, uint32_t prefetch, uint8_t qos,
                               void *up) MUST_CHECK;
-/* consumer_cancel: leaves the queue; c->up is forgotten. Entries in flight stay acknowledgeable, and c lives until the last
- * of them is settled; without any it is freed. An auto-delete queue without consumers is deleted. */
+/* consumer_cancel: leaves the queue; c->up is forgotten. Entries in flight stay acknowledgeable, and c lives until the
+ * last of them is settled; without any it is freed. An auto-delete queue without consumers is deleted. */
 void consumer_cancel(struct consumer *c);
 /* consumer_settled: one of its entries left the in-flight list. */
 void consumer_settled(struct consumer *c);

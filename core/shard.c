@@ -34,7 +34,7 @@ static void on_durable(void *ctx, lsn_t lsn)
     struct shard *s = ctx;
     s->lsn_durable = lsn;
     LIST_EACH(&s->owing, it)
-        conn_pay(LIST_ITEM(it, struct owed_ring, node)->conn, lsn);
+    conn_pay(LIST_ITEM(it, struct owed_ring, node)->conn, lsn);
 }
 
 static void on_failed(void *ctx)
@@ -45,7 +45,7 @@ static void on_failed(void *ctx)
     s->store_failed = true;
     log_line(s->log, LOG_ERROR, "the store has failed: durable messages are refused from now on");
     LIST_EACH(&s->owing, it)
-        conn_close(LIST_ITEM(it, struct owed_ring, node)->conn, CLOSE_STORE);
+    conn_close(LIST_ITEM(it, struct owed_ring, node)->conn, CLOSE_STORE);
 }
 
 lsn_t shard_append(struct shard *s, const struct store_rec *rec)
@@ -192,9 +192,9 @@ void shard_free(struct shard *s)
         conn_end(c);
     }
     LIST_EACH(&s->conns, lit) /* those that lingered already */
-        conn_die(LIST_ITEM(lit, struct conn, all));
+    conn_die(LIST_ITEM(lit, struct conn, all));
     LIST_EACH(&s->sessions, sit)
-        session_end(LIST_ITEM(sit, struct session, all));
+    session_end(LIST_ITEM(sit, struct session, all));
     s->ready_first = s->ready_last = s->dirty_first = s->dirty_last = NULL;
     s->dirty_queue_first = s->dirty_queue_last = NULL;
     LIST_EACH(&s->dead_conns, cit)
@@ -205,7 +205,7 @@ void shard_free(struct shard *s)
     if (s->vhost)
         vhost_free(s->vhost);
     LIST_EACH(&s->dead_queues, qit)
-        LIST_ITEM(qit, struct queue, all)->is_dirty = 0;
+    LIST_ITEM(qit, struct queue, all)->is_dirty = 0;
     bury(s);
     if (s->store)
         s->store->ops->close(s->store);
@@ -223,7 +223,7 @@ void shard_free(struct shard *s)
 struct vhost *vhost_new(struct shard *s, struct slice name)
 {
     struct mem *mem = shard_mem(s, MEM_SHARD);
-    BUG_ON(name.len >= sizeof ((struct vhost *)0)->name);
+    BUG_ON(name.len >= sizeof((struct vhost *)0)->name);
     struct vhost *v = mem_zalloc(mem, sizeof *v);
     if (!v)
         return NULL;
@@ -266,9 +266,9 @@ void vhost_free(struct vhost *v)
 {
     struct shard *s = v->shard;
     LIST_EACH(&v->queues_all, it)
-        queue_delete(LIST_ITEM(it, struct queue, all));
+    queue_delete(LIST_ITEM(it, struct queue, all));
     LIST_EACH(&s->dead_queues, dit)
-        LIST_ITEM(dit, struct queue, all)->is_dirty = 0;
+    LIST_ITEM(dit, struct queue, all)->is_dirty = 0;
     bury(s);
     for (;;) {
         uint32_t pos = 0;
@@ -380,7 +380,8 @@ static void dispatch_dirty(struct shard *s)
     }
 }
 
-/* flush_dirty: sends for every dirty connection; those that are closing end, or stay on the list while may_end is false. */
+/* flush_dirty: sends for every dirty connection; those that are closing end, or stay on the list while may_end is
+ * false. */
 static void flush_dirty(struct shard *s, bool may_end)
 {
     struct conn *c = s->dirty_first, *next;
@@ -433,7 +434,7 @@ static void bury(struct shard *s)
             conn_free(c);
     }
     LIST_EACH(&s->dead_sessions, sit)
-        session_free(LIST_ITEM(sit, struct session, all));
+    session_free(LIST_ITEM(sit, struct session, all));
     LIST_EACH(&s->dead_queues, qit)
     {
         struct queue *q = LIST_ITEM(qit, struct queue, all);

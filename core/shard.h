@@ -9,8 +9,8 @@
  * shard_turn():  1 open letters → 2 ready connections: read, decode, route → 3 expired timers → 4 store_submit
  *                → 5 dispatch dirty queues, flush dirty connections → 6 free what was closed
  *
- * Nothing is freed in 1-5, so no walk is pulled from under itself. Bytes leave in 5 (and between two messages once a turn has
- * produced flush_bytes_turn).
+ * Nothing is freed in 1-5, so no walk is pulled from under itself. Bytes leave in 5 (and between two messages once a
+ * turn has produced flush_bytes_turn).
  */
 
 #include <stdbool.h>
@@ -41,9 +41,10 @@ struct exchange;
 
 /* Accounts of the shard's heap. */
 #define MEM_LIST(X)                                                                                                    \
-    X(SHARD, "shard") X(CONN, "connections") X(BUFFER, "buffers") X(ADAPTER, "adapters") X(SESSION, "sessions")        \
-    X(QUEUE, "queues") X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained")              \
-    X(STORE, "store") X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
+    X(SHARD, "shard")                                                                                                  \
+    X(CONN, "connections") X(BUFFER, "buffers") X(ADAPTER, "adapters") X(SESSION, "sessions") X(QUEUE, "queues")       \
+        X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store")           \
+            X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
 
 enum mem_account {
 #define X(name, text) MEM_##name,
@@ -59,22 +60,22 @@ struct vhost {
     struct retained retained;
     struct map exchanges, queues, sessions; /* by name, by name, by id */
     struct list queues_all;
-    struct exchange *default_exchange; /* "": a key is a queue's name */
-    struct exchange *topic_exchange;   /* amq.topic */
+    struct exchange *default_exchange;                                     /* "": a key is a queue's name */
+    struct exchange *topic_exchange;                                       /* amq.topic */
     struct queue_policy policy_session, policy_subscription, policy_named; /* defaults, from the limits */
     uint8_t name_len;
     char name[64];
 };
 
 struct shard_config {
-    struct loop *loop;       /* borrowed */
-    struct log *log;         /* borrowed */
-    struct mem_heap *heap;   /* borrowed; the shard's accounts hang off it */
-    struct store *store;     /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
+    struct loop *loop;     /* borrowed */
+    struct log *log;       /* borrowed */
+    struct mem_heap *heap; /* borrowed; the shard's accounts hang off it */
+    struct store *store;   /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
     struct limits limits;
-    uint64_t seed;           /* tables and generated names; the simulator's seed */
-    bool retain_available;   /* false: retained publishes are refused */
-    bool queue_qos0;         /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
+    uint64_t seed;         /* tables and generated names; the simulator's seed */
+    bool retain_available; /* false: retained publishes are refused */
+    bool queue_qos0;       /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
 };
 
 struct shard {
@@ -112,7 +113,7 @@ struct shard {
 
     mono_ms now; /* of this turn */
     mono_ms timer_set;
-    uint64_t turn_out; /* output bytes made since the last flush */
+    uint64_t turn_out;    /* output bytes made since the last flush */
     uint64_t number_next; /* for conns, sessions, queues */
     bool is_stopping;
     mono_ms stop_grace_ms;
@@ -132,8 +133,8 @@ void shard_free(struct shard *s);
 /* shard_turn: one turn; true when work is left. Called by the loop. */
 bool shard_turn(struct shard *s);
 
-/* shard_stop: asks every connection to end with CLOSE_SHUTDOWN; on_stopped is called in the turn in which the last one is
- * gone, at the latest after `grace_ms`. */
+/* shard_stop: asks every connection to end with CLOSE_SHUTDOWN; on_stopped is called in the turn in which the last one
+ * is gone, at the latest after `grace_ms`. */
 void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx), void *ctx);
 
 /* shard_flush_some: dispatches what waits and sends it, for the middle of a turn that made much output. Ends nobody. */

@@ -2,8 +2,8 @@
 /*
  * stats.c: the names behind the counters.
  *
- * The table is generated from STAT_LIST, so a counter cannot exist without a name and a sentence; admin pages, $SYS topics
- * and docs read it and never list counters themselves.
+ * The table is generated from STAT_LIST, so a counter cannot exist without a name and a sentence; admin pages, $SYS
+ * topics and docs read it and never list counters themselves.
  *
  * Thread  const data.
  */

@@ -11,34 +11,34 @@
 
 #include <stdint.h>
 
-#define STAT_LIST(X)                                                                        \
-    X(CONNS, gauge, "open connections")                                                     \
-    X(CONNS_TOTAL, counter, "connections accepted")                                         \
-    X(SESSIONS, gauge, "sessions, with or without a connection")                            \
-    X(QUEUES, gauge, "queues of every kind")                                                \
-    X(BINDINGS, gauge, "bindings (subscriptions)")                                          \
-    X(RETAINED, gauge, "retained messages")                                                 \
-    X(ENTRIES, gauge, "messages waiting or in flight, over all queues")                     \
-    X(BYTES_IN, counter, "bytes received")                                                  \
-    X(BYTES_OUT, counter, "bytes handed to transports")                                     \
-    X(PUBLISHED, counter, "messages published, accepted")                                   \
-    X(REFUSED, counter, "messages refused (the publisher was told)")                        \
-    X(NO_MATCH, counter, "accepted messages that matched no queue")                         \
-    X(ROUTED, counter, "copies put to queues or sent at once")                              \
-    X(DELIVERED, counter, "deliveries handed to adapters, first time or again")             \
-    X(REDELIVERED, counter, "deliveries that were not the first")                           \
-    X(SETTLED, counter, "deliveries acknowledged")                                          \
-    X(DROP_FULL, counter, "dropped: the queue was full (drop-new)")                         \
-    X(DROP_HEAD, counter, "dropped: the queue was full, its oldest went (drop-head)")       \
-    X(DROP_EXPIRED, counter, "dropped: message expiry or TTL")                              \
-    X(DROP_OFFLINE, counter, "dropped: QoS 0 for a session without a connection")           \
-    X(DROP_NOMEM, counter, "dropped: out of memory")                                        \
-    X(DROP_REJECTED, counter, "dropped: a consumer rejected it and there is no dead-letter exchange") \
-    X(DROP_TOO_BIG, counter, "dropped: larger than the receiver's Maximum Packet Size")     \
-    X(DROP_CLOSED, counter, "dropped: the queue or session it waited in ended")             \
-    X(TURNS, counter, "turns of the loop")                                                  \
-    X(ROUTE_HITS, counter, "routes found in the cache")                                     \
-    X(ROUTE_MISSES, counter, "routes computed by the trie")                                 \
+#define STAT_LIST(X)                                                                                                   \
+    X(CONNS, gauge, "open connections")                                                                                \
+    X(CONNS_TOTAL, counter, "connections accepted")                                                                    \
+    X(SESSIONS, gauge, "sessions, with or without a connection")                                                       \
+    X(QUEUES, gauge, "queues of every kind")                                                                           \
+    X(BINDINGS, gauge, "bindings (subscriptions)")                                                                     \
+    X(RETAINED, gauge, "retained messages")                                                                            \
+    X(ENTRIES, gauge, "messages waiting or in flight, over all queues")                                                \
+    X(BYTES_IN, counter, "bytes received")                                                                             \
+    X(BYTES_OUT, counter, "bytes handed to transports")                                                                \
+    X(PUBLISHED, counter, "messages published, accepted")                                                              \
+    X(REFUSED, counter, "messages refused (the publisher was told)")                                                   \
+    X(NO_MATCH, counter, "accepted messages that matched no queue")                                                    \
+    X(ROUTED, counter, "copies put to queues or sent at once")                                                         \
+    X(DELIVERED, counter, "deliveries handed to adapters, first time or again")                                        \
+    X(REDELIVERED, counter, "deliveries that were not the first")                                                      \
+    X(SETTLED, counter, "deliveries acknowledged")                                                                     \
+    X(DROP_FULL, counter, "dropped: the queue was full (drop-new)")                                                    \
+    X(DROP_HEAD, counter, "dropped: the queue was full, its oldest went (drop-head)")                                  \
+    X(DROP_EXPIRED, counter, "dropped: message expiry or TTL")                                                         \
+    X(DROP_OFFLINE, counter, "dropped: QoS 0 for a session without a connection")                                      \
+    X(DROP_NOMEM, counter, "dropped: out of memory")                                                                   \
+    X(DROP_REJECTED, counter, "dropped: a consumer rejected it and there is no dead-letter exchange")                  \
+    X(DROP_TOO_BIG, counter, "dropped: larger than the receiver's Maximum Packet Size")                                \
+    X(DROP_CLOSED, counter, "dropped: the queue or session it waited in ended")                                        \
+    X(TURNS, counter, "turns of the loop")                                                                             \
+    X(ROUTE_HITS, counter, "routes found in the cache")                                                                \
+    X(ROUTE_MISSES, counter, "routes computed by the trie")                                                            \
     X(STORE_APPENDS, counter, "records handed to the store")
 
 enum stat {

@@ -3,9 +3,9 @@
 #define WEIR_CORE_STORE_H
 
 /*
- * store.h: the seam to what survives a restart. The broker appends records while it routes, submits once per turn, and is
- * told "durable up to LSN" later, through its mailbox (or from within submit, for a store that has nothing to wait for).
- * Records describe the routing RESULT: replay never runs the router.
+ * store.h: the seam to what survives a restart. The broker appends records while it routes, submits once per turn, and
+ * is told "durable up to LSN" later, through its mailbox (or from within submit, for a store that has nothing to wait
+ * for). Records describe the routing RESULT: replay never runs the router.
  *
  *     open ─► replay(visit) ─► { reserve · append* · submit } * ─► close
  *
@@ -75,7 +75,8 @@ struct store_ops {
      * failed: nothing was taken. */
     lsn_t (*append)(struct store *, const struct store_rec *);
 
-    /* submit: end of turn: what was appended may go to disk. on_durable or on_failed follow for each batch, in order. */
+    /* submit: end of turn: what was appended may go to disk. on_durable or on_failed follow for each batch, in order.
+     */
     void (*submit)(struct store *);
 
     /* close: everything submitted is made durable or reported failed, then the store is freed. May block. */

@@ -83,6 +83,14 @@ bool filter_is_equal(const struct filter *a, const struct filter *b)
     return true;
 }
 
+bool filter_is_modest(const struct filter *f, uint64_t levels_max)
+{
+    uint32_t manys = 0;
+    for (uint32_t i = 0; i < f->n; i++)
+        manys += f->tok[i].kind == TOKEN_MANY;
+    return f->n <= levels_max && manys <= FILTER_MANYS_MAX;
+}
+
 static bool matches_from(const struct token *tok, uint32_t n, struct slice rest, bool at_end)
 {
     if (n == 0)

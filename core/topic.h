@@ -18,7 +18,8 @@
 #include "core/base/slice.h"
 
 #define TOPIC_LEVELS_MAX 200u
-#define TOPIC_BYTES_MAX 65535u
+#define TOPIC_BYTES_MAX  65535u
+#define FILTER_MANYS_MAX 8u /* MANY tokens in one filter: each multiplies the router's walk; MQTT allows one */
 
 enum token_kind { TOKEN_LITERAL, TOKEN_ONE, TOKEN_MANY };
 
@@ -49,6 +50,9 @@ void filter_put_mqtt(struct buf *b, const struct filter *f);
 
 /* filter_is_equal: same kinds and bytes. */
 bool filter_is_equal(const struct filter *a, const struct filter *b);
+
+/* filter_is_modest: within `levels_max` levels and FILTER_MANYS_MAX. */
+bool filter_is_modest(const struct filter *f, uint64_t levels_max);
 
 /* filter_matches: the reference matcher: plain recursion, for tests and rare use. The router must agree with it. */
 bool filter_matches(const struct filter *f, struct slice topic);

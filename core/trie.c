@@ -12,9 +12,8 @@
  *   2. An interned level has as many references as literal nodes carry it; at 0 its number is free again.
  *   3. The edge table holds exactly the literal nodes; it is at most 3/4 full.
  *   4. Siblings are linked in order of creation, so a walk can stop on a pinned node and go on later.
- * Cost    48 bytes a node, 5-11 bytes of edge slots, an interned string per distinct level (16 bytes up to 11 characters).
- *         Finding a child: one hash of two words, usually one probe.
- * Thread  own shard only.
+ * Cost    48 bytes a node, 5-11 bytes of edge slots, an interned string per distinct level (16 bytes up to 11
+ * characters). Finding a child: one hash of two words, usually one probe. Thread  own shard only.
  */
 #include "core/trie.h"
 
@@ -298,10 +297,12 @@ static trie_at literal_add(struct trie *t, trie_at parent, struct slice bytes)
     n->parent = parent;
     n->level = level;
     n->sib_prev = up->child_last;
-    if (up->child_last)
+    if (up->child_last) {
+        n->mark = trie_node(t, up->child_last)->mark + 1;
         trie_node(t, up->child_last)->sib_next = at;
-    else
+    } else {
         up->child_first = at;
+    }
     up->child_last = at;
     up->child_n++;
     t->edge[edge_probe(t, parent, level)] = at;

@@ -5,8 +5,8 @@
 /*
  * trie.h: the shape shared by the router (filters → bindings) and the retained set (topics → messages): one node per
  * level, flat and interned. Nodes are 48 bytes in pages, addressed by 32-bit numbers; level strings are interned
- * once; the edge table maps (parent, level) → node with 4 bytes a slot. No recursion, no policy: what a walk means is the
- * caller's business.
+ * once; the edge table maps (parent, level) → node with 4 bytes a slot. No recursion, no policy: what a walk means is
+ * the caller's business.
  *
  * A node exists while it has a value, a child or a pin; trie_release prunes upwards.
  */
@@ -23,12 +23,12 @@ typedef uint32_t trie_at; /* node number; 0 = none */
 
 struct trie_node {
     trie_at parent;
-    uint32_t level;  /* interned literal; LEVEL_ONE / LEVEL_MANY for wildcards; LEVEL_ROOT */
-    trie_at one, many; /* wildcard children */
+    uint32_t level;                  /* interned literal; LEVEL_ONE / LEVEL_MANY for wildcards; LEVEL_ROOT */
+    trie_at one, many;               /* wildcard children */
     trie_at child_first, child_last; /* literal children in order of creation */
     trie_at sib_prev, sib_next;
     uint32_t child_n; /* literal and wildcard children, plus pins */
-    uint32_t mark;    /* scratch for the router's walk */
+    uint32_t mark;    /* literals: order among their siblings, rising; MANYs: scratch of the router's walk */
     void *value;      /* NULL: none */
 };
 

@@ -25,7 +25,7 @@
 #include <string.h>
 
 struct tally { /* deliveries of one message to one box */
-    uint16_t n, fresh /* not DUP, not RETAIN */, retained, at_qos0, at_qos2;
+    uint32_t n, fresh /* not DUP, not RETAIN */, retained, at_qos0, at_qos2;
 };
 
 void model_fail(struct model *m, const char *fmt, ...)
@@ -185,6 +185,20 @@ void model_payload(const struct model *m, uint32_t pub, uint8_t *out)
     memcpy(out, head, PAYLOAD_MIN);
     for (uint32_t i = PAYLOAD_MIN; i < m->pub[pub].bytes; i++)
         out[i] = filler(pub, i);
+}
+
+void model_tag(uint32_t pub, char out[MODEL_TAG])
+{
+    snprintf(out, MODEL_TAG, "tag:%u\\", pub & 0xffffff); /* with what STOMP has to escape */
+}
+
+void model_check_tag(struct model *m, uint32_t pub, struct slice tag)
+{
+    char sent[MODEL_TAG] = "";
+    if (m->pub[pub].has_tag)
+        model_tag(pub, sent);
+    if (!slice_eq_str(tag, sent))
+        model_fail(m, "message %u was sent with tag '%s', it came with '" SLICE_FMT "'", pub, sent, SLICE_ARG(tag));
 }
 
 uint32_t model_pub_from_payload(struct model *m, struct slice payload)
@@ -440,8 +454,8 @@ void model_check_boxes(struct model *m)
             if (t->n != 0 || t->retained != 0)
                 continue;
             if (m->missing++ == 0)
-                snprintf(m->first_missing, sizeof(m->first_missing), "%s never got message %u to %s (QoS %u)", b->name,
-                         pub, m->pub[pub].to, m->pub[pub].qos);
+                snprintf(m->first_missing, sizeof(m->first_missing), "%.60s never got message %u to %.60s (QoS %u)",
+                         b->name, pub, m->pub[pub].to, m->pub[pub].qos);
         }
     }
 }

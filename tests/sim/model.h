@@ -26,7 +26,7 @@
 
 #define MODEL_NEVER UINT64_MAX
 #define MODEL_NONE  UINT32_MAX
-#define MODEL_NAME  48u
+#define MODEL_NAME  320u
 #define PAYLOAD_MIN 12u
 
 enum pub_fate {
@@ -47,6 +47,7 @@ struct pub {
     uint32_t queue; /* index + 1 of the named queue; 0: a topic */
     uint8_t qos, fate;
     bool retain, is_clear /* empty payload */, may_expire, is_will, had_no_match;
+    bool has_tag; /* a property or header of the sender's own, with the message's number */
 };
 
 struct sub {
@@ -151,6 +152,12 @@ void model_pub_settled(struct model *m, uint32_t from);
 
 /* model_payload: writes pub[].bytes bytes that tell the message's number and look like no other message's. */
 void model_payload(const struct model *m, uint32_t pub, uint8_t *out);
+/* model_tag: the text of a message's tag. */
+#define MODEL_TAG 16u
+void model_tag(uint32_t pub, char out[MODEL_TAG]);
+/* model_check_tag: the tag (empty: none) that came with the message is the one that was sent. */
+void model_check_tag(struct model *m, uint32_t pub, struct slice tag);
+
 /* model_pub_from_payload: the number, or MODEL_NONE, which has been noted as a violation, if these are not exactly the
  * bytes of a message. */
 uint32_t model_pub_from_payload(struct model *m, struct slice payload);

@@ -96,7 +96,7 @@ static void check_takes_of(struct model *m, uint32_t pub)
     if (is_done || p->fate != PUB_ACKED || p->may_expire || (m->auto_lost & 1u << (p->queue - 1)))
         return;
     if (m->missing++ == 0)
-        snprintf(m->first_missing, sizeof(m->first_missing), "message %u of queue %s was lost", pub, p->to);
+        snprintf(m->first_missing, sizeof(m->first_missing), "message %u of queue %.60s was lost", pub, p->to);
 }
 
 void model_check_queues(struct model *m)

@@ -17,6 +17,8 @@
 
 #include <stdio.h>
 
+enum { ASK_ROOM = 64 + MQTT_ASK_MAX * MODEL_NAME };
+
 uint8_t *peer_mqtt_room(struct peer_mqtt *p, size_t n)
 {
     uint8_t *room = buf_room(&p->link.out, n);
@@ -43,6 +45,8 @@ void peer_mqtt_plan_tick(struct peer_mqtt *p, mono_ms in_ms)
     if (!sim_is_planned(&p->tick) || p->tick.due > due)
         sim_plan(p->w->loop, &p->tick, due);
 }
+
+static void publish(struct peer_mqtt *p);
 
 /* ---- CONNECT and the end of a connection --------------------------------------------------------------------------
  */
@@ -124,10 +128,15 @@ static void connect_now(struct peer_mqtt *p)
     link_open(&p->link);
     p->state = MQTT_PEER_CONNECTING;
     p->is_saying = chance(p->w, 60) || p->w->is_draining;
-    size_t room = 200 + sizeof(will);
+    size_t room = 200 + MODEL_NAME + sizeof(will);
     wrote(p, mqtt_connect_encode(&c, peer_mqtt_room(p, room), room));
     world_trace(p->w, "%s CONNECT link %u clean %d expiry %u keepalive %u receive-max %u will %d", p->id,
                 p->link.number, c.clean, p->expiry_s, p->keepalive_s, p->receive_max, c.has_will ? (int)p->will : -1);
+    /* Not waiting for CONNACK (MQTT 5 §3.1.4): a new session has no ids in use. */
+    uint32_t early = c.clean && !p->w->is_draining && chance(p->w, 20) ? roll(p->w, 4) : 0;
+    p->has_early = early != 0;
+    while (early-- > 0)
+        publish(p);
     peer_mqtt_send(p);
 }
 
@@ -251,6 +260,15 @@ void peer_mqtt_put_publish(struct peer_mqtt *p, const struct mqtt_tx *tx, bool d
                              .retain = pub->retain,
                              .payload = slice_make(NULL, pub->bytes)};
     struct mqtt_publish_extra extra = {.has_expiry = pub->may_expire, .expiry_s = 1 + tx->pub % 5};
+    uint8_t block[64];
+    struct mqtt_props_writer props = {.p = block, .cap = sizeof(block)};
+    if (pub->has_tag) {
+        char tag[MODEL_TAG];
+        model_tag(tx->pub, tag);
+        mqtt_props_put_slice(&props, MQTT_PROP_CONTENT_TYPE, SLICE("text/plain"));
+        mqtt_props_put_user(&props, SLICE("tag"), slice_from_str(tag));
+        m.props = slice_make(block, props.len);
+    }
     const struct mqtt_publish_extra *x = p->v == MQTT_V5 && pub->may_expire ? &extra : NULL;
     uint8_t *room = peer_mqtt_room(p, mqtt_publish_head_max(&m, x) + pub->bytes);
     size_t head = mqtt_publish_head(room, &m, x, p->v);
@@ -270,6 +288,7 @@ static struct mqtt_tx new_publish(struct peer_mqtt *p)
     pub.retain = chance(w, 15);
     pub.is_clear = pub.retain && chance(w, 15);
     pub.may_expire = p->v == MQTT_V5 && chance(w, 5);
+    pub.has_tag = p->v == MQTT_V5 && chance(w, 30);
     if (p->tx_n >= MIN(w->plan.rx_window, p->broker_max))
         pub.qos = 0;
     struct mqtt_tx tx = {.qos = pub.qos};
@@ -384,7 +403,7 @@ static void subscribe(struct peer_mqtt *p)
         world_trace(w, "%s SUBSCRIBE %s q%u nl %d rap %d rh %u id %u", p->id, s.filter, s.qos, s.no_local,
                     s.retain_as_published, item[i].retain_handling, s.id);
     }
-    wrote(p, mqtt_subscribe_encode(&m, item, a->n, p->v, peer_mqtt_room(p, 512), 512));
+    wrote(p, mqtt_subscribe_encode(&m, item, a->n, p->v, peer_mqtt_room(p, ASK_ROOM), ASK_ROOM));
 }
 
 static void unsubscribe(struct peer_mqtt *p)
@@ -398,7 +417,7 @@ static void unsubscribe(struct peer_mqtt *p)
     }
     struct mqtt_subscribe s = {.packet_id = a->id};
     mqtt_props_clear(&s.props);
-    wrote(p, mqtt_unsubscribe_encode(&s, filter, a->n, p->v, peer_mqtt_room(p, 512), 512));
+    wrote(p, mqtt_unsubscribe_encode(&s, filter, a->n, p->v, peer_mqtt_room(p, ASK_ROOM), ASK_ROOM));
 }
 
 /* ---- the peer's own clock -----------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ struct peer_mqtt {
     bool asked_clean;       /* in the CONNECT under way */
     bool is_saying;         /* answers at once, not held back */
     bool may_exist;         /* a CONNECT was never answered: perhaps a session was made */
+    bool has_early;         /* publishes were sent right behind the CONNECT */
     bool has_new_expiry;    /* DISCONNECT changed it */
     bool ended_by_us;       /* the last connection */
     uint32_t expiry_s;      /* of the session; UINT32_MAX: never */

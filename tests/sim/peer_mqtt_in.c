@@ -24,7 +24,7 @@ static void judge_absence(struct peer_mqtt *p)
         return;
     bool may_expire = p->prev_expiry_s != UINT32_MAX &&
                       (!p->ended_by_us || w->loop->now >= p->ended_at + (mono_ms)p->prev_expiry_s * 1000);
-    if (!may_expire && !w->plan.fails_memory)
+    if (!may_expire && !w->plan.only_safety)
         world_fail(w, "%s: the session was lost", p->id);
     p->box->is_ended = true;
 }
@@ -70,7 +70,7 @@ static void on_connack(struct peer_mqtt *p, const struct mqtt_frame *f)
     }
     world_trace(w, "%s < CONNACK code %02x present %d", p->id, c.code, c.session_present);
     if (c.code != 0) {
-        if (!w->plan.fails_memory)
+        if (!w->plan.only_safety)
             world_fail(w, "%s: refused with %02x", p->id, c.code);
         return;
     }
@@ -81,7 +81,8 @@ static void on_connack(struct peer_mqtt *p, const struct mqtt_frame *f)
     p->broker_max = p->v == MQTT_V5 && (c.props.has & MQTT_HAS(RECEIVE_MAX)) ? c.props.receive_max : 65535;
     if (p->v == MQTT_V5 && (c.props.has & MQTT_HAS(SERVER_KEEPALIVE)))
         p->keepalive_s = c.props.server_keepalive_s;
-    model_pub_settled(&w->model, p->number); /* what an older connection sent is taken in by now, or never */
+    if (!p->has_early)
+        model_pub_settled(&w->model, p->number); /* what an older connection sent is taken in by now, or never */
     if (c.session_present) {
         judge_presence(p);
         if (p->box == NULL)
@@ -89,7 +90,9 @@ static void on_connack(struct peer_mqtt *p, const struct mqtt_frame *f)
         resume(p);
     } else {
         judge_absence(p);
-        p->tx_n = p->rx_n = 0;
+        p->rx_n = 0;
+        if (!p->asked_clean)
+            p->tx_n = 0; /* else they were sent behind this very CONNECT */
         new_box(p);
     }
     p->may_exist = false;
@@ -162,6 +165,17 @@ static uint32_t read_sub_ids(struct peer_mqtt *p, const struct mqtt_props *props
     return n;
 }
 
+/* read_tag: the one User Property that our publishers use; empty when there is none. */
+static struct slice read_tag(const struct mqtt_props *props)
+{
+    struct slice rest = props->block, tag = {0};
+    struct mqtt_prop_item item;
+    while (mqtt_props_next(&rest, &item) > 0)
+        if (item.id == MQTT_PROP_USER && slice_eq_str(item.name, "tag"))
+            tag = item.value;
+    return tag;
+}
+
 static void on_publish(struct peer_mqtt *p, const struct mqtt_frame *f)
 {
     struct mqtt_publish m;
@@ -183,6 +197,8 @@ static void on_publish(struct peer_mqtt *p, const struct mqtt_frame *f)
         struct got got = {.pub = pub, .qos = m.qos, .retain = m.retain, .dup = m.dup, .sub_id = id};
         got.sub_id_n = read_sub_ids(p, &props, id, ARRAY_N(id));
         model_got(&w->model, p->box, &got, m.topic);
+        if (p->v == MQTT_V5)
+            model_check_tag(&w->model, pub, read_tag(&props));
         if ((props.has & MQTT_HAS(MESSAGE_EXPIRY)) && !w->model.pub[pub].may_expire)
             world_fail(w, "%s: message %u came with an expiry that it did not have", p->id, pub);
     }
@@ -279,11 +295,13 @@ static void on_suback(struct peer_mqtt *p, const struct mqtt_frame *f)
         world_fail(w, "%s: %s with %zu codes for %u filters", p->id, mqtt_type_name(f->type), s.codes.len, a->n);
     for (uint32_t i = 0; i < a->n; i++) {
         uint8_t code = i < s.codes.len ? s.codes.p[i] : 0;
+        if (is_unsub && w->plan.only_safety && (code >= 0x80 || p->v != MQTT_V5))
+            continue; /* refused, or perhaps so: the subscription stays */
         if (is_unsub)
             model_sub_gone(&w->model, p->box, a->filter[i]);
         else if (code == p->box->sub[a->sub[i]].qos)
             model_sub_granted(&w->model, p->box, a->sub[i]);
-        else if (!w->plan.fails_memory)
+        else if (!w->plan.only_safety)
             world_fail(w, "%s: %s was granted %02x, QoS %u was asked for", p->id, a->filter[i], code,
                        p->box->sub[a->sub[i]].qos);
     }
@@ -303,7 +321,7 @@ static void on_disconnect(struct peer_mqtt *p, const struct mqtt_frame *f)
     }
     world_trace(p->w, "%s < DISCONNECT %02x", p->id, d.code);
     bool is_fair = d.code == MQTT_RC_SHUTDOWN || (d.code == MQTT_RC_KEEPALIVE && p->state == MQTT_PEER_SILENT) ||
-                   p->w->plan.fails_memory;
+                   p->w->plan.only_safety;
     if (!is_fair)
         world_fail(p->w, "%s: the broker disconnects with %02x", p->id, d.code);
 }
@@ -312,7 +330,7 @@ static void on_packet(struct peer_mqtt *p, const struct mqtt_frame *f)
 {
     struct mqtt_ack a;
     bool is_first = p->state == MQTT_PEER_CONNECTING;
-    if (is_first != (f->type == MQTT_CONNACK) && !(is_first && f->type == MQTT_DISCONNECT && p->w->plan.fails_memory)) {
+    if (is_first != (f->type == MQTT_CONNACK) && !(is_first && f->type == MQTT_DISCONNECT && p->w->plan.only_safety)) {
         world_fail(p->w, "%s: %s in the wrong place", p->id, mqtt_type_name(f->type)); /* [MQTT-3.2.0-1] */
         return;
     }
@@ -373,7 +391,7 @@ static void on_end(struct link *l, enum err why)
 {
     struct peer_mqtt *p = CONTAINER_OF(l, struct peer_mqtt, link);
     world_trace(p->w, "%s < %s", p->id, err_name(why));
-    bool was_heard = p->state == MQTT_PEER_LEAVING && why == ERR_EOF && !p->w->plan.fails_memory;
+    bool was_heard = p->state == MQTT_PEER_LEAVING && why == ERR_EOF && !p->w->plan.only_safety;
     if (was_heard && p->will != MODEL_NONE)
         model_pub_never(&p->w->model, p->will); /* [MQTT-3.1.2-10] a normal goodbye: no will */
     peer_mqtt_is_off(p, false, was_heard);

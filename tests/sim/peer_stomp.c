@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_ROOM = 2048 };
+enum { FRAME_ROOM = 4096 };
 
 /* ---- frames out ---------------------------------------------------------------------------------------------------
  */
@@ -193,6 +193,7 @@ static uint32_t new_pub(struct peer_stomp *p, char *dest, size_t cap, bool *out_
         pub.retain = chance(w, 10);
     }
     pub.may_expire = chance(w, 4);
+    pub.has_tag = chance(w, 30) && p->v != STOMP_1_0; /* 1.0 cannot express the colon */
     return world_pub(w, &pub);
 }
 
@@ -200,7 +201,7 @@ static uint32_t new_pub(struct peer_stomp *p, char *dest, size_t cap, bool *out_
 static uint32_t send_message(struct peer_stomp *p, bool wants_receipt)
 {
     struct world *w = p->w;
-    char dest[160];
+    char dest[400];
     bool says_qos;
     uint32_t id = new_pub(p, dest, sizeof(dest), &says_qos);
     const struct pub *pub = &w->model.pub[id];
@@ -218,6 +219,11 @@ static uint32_t send_message(struct peer_stomp *p, bool wants_receipt)
         stomp_write_u64(&out, STOMP_H_QOS, pub->qos);
     if (pub->may_expire)
         stomp_write_u64(&out, STOMP_H_EXPIRATION, 1 + roll(w, 5000));
+    if (pub->has_tag) {
+        char tag[MODEL_TAG];
+        model_tag(id, tag);
+        stomp_write_header(&out, SLICE("tag"), slice_from_str(tag));
+    }
     if (wants_receipt)
         ask_receipt(p, &out, OWED_SEND, id);
     frame_end(p, &out, stomp_write_end(&out, pub->bytes), body, pub->bytes);
@@ -300,7 +306,7 @@ static void subscribe(struct peer_stomp *p)
     struct world *w = p->w;
     if (p->sub_n >= 20)
         return;
-    char dest[160];
+    char dest[400];
     const char *filter = NULL;
     struct stomp_sub s = {.ack = (uint8_t)roll(w, p->v == STOMP_1_0 ? 2 : 3)};
     if (chance(w, 35)) {
@@ -546,9 +552,10 @@ bool peer_stomp_drain(struct peer_stomp *p)
 {
     switch (p->state) {
     case STOMP_PEER_OFF:
-        if (p->is_drainer)
-            connect_now(p);
-        return !p->is_drainer;
+        if (!p->is_drainer)
+            return true;
+        connect_now(p);
+        return false;
     case STOMP_PEER_SILENT:
         leave_badly(p);
         return false;

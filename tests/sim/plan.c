@@ -8,13 +8,19 @@
 
 #include <stdio.h>
 
-const char *const world_topics[] = {"a",    "a/b",           "a/b/c",       "a/c",  "b",
-                                    "b//c", "site/1.5/temp", "site/2/temp", "$w/a", "/x"};
+/* A level too long for a trie node, a topic too long for the route cache. */
+#define LONG_LEVEL "a-level-with-a-rather-long-name-such-as-a-serial-number-00112233"
+
+const char *const world_topics[] = {
+    "a",    "a/b",  "a/b/c",         "a/c",
+    "b",    "b//c", "site/1.5/temp", "site/2/temp",
+    "$w/a", "/x",   LONG_LEVEL "/a", LONG_LEVEL "/" LONG_LEVEL "/" LONG_LEVEL "/" LONG_LEVEL "/c"};
 const uint32_t world_topics_n = ARRAY_N(world_topics);
 
-const char *const world_filters[] = {"#",           "a/#",    "a/+",   "+/b",      "a/b/#", "+",
-                                     "site/+/temp", "site/#", "$w/#",  "$w/+",     "+/+/c", "b/+/c",
-                                     "/+",          "+/#",    "a/+/c", "nobody/+", "a/#/c", "#/temp"};
+const char *const world_filters[] = {
+    "#",     "a/#",   "a/+",   "+/b", "a/b/#", "+",     "site/+/temp", "site/#",        "$w/#",
+    "$w/+",  "+/+/c", "b/+/c", "/+",  "+/#",   "a/+/c", "nobody/+",    LONG_LEVEL "/#", LONG_LEVEL "/+/+/+/c",
+    "a/#/c", "#/temp"};
 const uint32_t world_filters_n = ARRAY_N(world_filters), world_filters_inner_n = 2;
 
 const char *const world_queues[] = {"q1", "work.2", "q/3"};
@@ -78,7 +84,9 @@ void plan_make(struct world *w)
     p->store_ms_max = p->has_store && chance(w, 80) ? 1 + roll(w, 100) : 0;
     p->has_auto_queues = chance(w, 40);
     p->bytes_max = p->faults.piece_max && p->faults.piece_max < 30 ? 3000 : 100000;
-    p->fails_memory = chance(w, 10);
+    p->fails_memory = chance(w, 12);
+    p->fails_store = p->store_ms_max != 0 && chance(w, 8);
+    p->only_safety = p->fails_memory || p->fails_store;
     p->ends_by_stop = chance(w, 50);
 }
 

@@ -107,7 +107,7 @@ void probe_judge(struct probe *p)
     struct world *w = p->w;
     if (!p->is_subscribed)
         world_fail(w, "probe: no SUBACK");
-    if (w->plan.fails_memory)
+    if (w->plan.only_safety)
         return; /* a refused retained message leaves the former one, and nobody is told of a will's */
     bool may_lack = w->shard->stats.v[STAT_DROP_FULL] != p->full; /* larger than a whole small queue */
     for (uint32_t i = 0; i < world_topics_n; i++)

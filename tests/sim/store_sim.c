@@ -32,22 +32,23 @@ static enum err sim_replay(struct store *store, store_visit_fn visit, void *ctx)
 
 static enum err sim_reserve(struct store *store, uint64_t bytes)
 {
-    UNUSED(store);
     UNUSED(bytes);
-    return ERR_OK;
+    return sim_from_store(store)->has_failed ? ERR_STORE : ERR_OK;
 }
 
 static lsn_t sim_append(struct store *store, const struct store_rec *rec)
 {
     struct store_sim *s = sim_from_store(store);
     BUG_ON(!s->is_open || rec->kind < STORE_PUBLISH || rec->kind > STORE_RX_RELEASE);
+    if (s->has_failed)
+        return 0;
     s->records[rec->kind]++;
     return ++s->last;
 }
 
 static void start_write(struct store_sim *s)
 {
-    if (sim_is_planned(&s->written) || s->is_posted || s->submitted == s->durable)
+    if (sim_is_planned(&s->written) || s->is_posted || s->has_failed || s->submitted == s->durable)
         return;
     s->writing = s->submitted;
     sim_plan(s->loop, &s->written, s->loop->now + rng_below(s->rng, s->ms_max + 1));
@@ -58,6 +59,10 @@ static void on_letter(struct letter *letter, void *shard)
     UNUSED(shard);
     struct store_sim *s = CONTAINER_OF(letter, struct store_sim, letter);
     s->is_posted = false;
+    if (s->has_failed) {
+        s->store.on_failed(s->store.ctx);
+        return;
+    }
     s->durable = s->writing;
     s->store.on_durable(s->store.ctx, s->durable);
     start_write(s);
@@ -69,6 +74,13 @@ static void on_written(struct sim_event *ev)
     s->letter.on_open = on_letter;
     s->is_posted = true;
     mailbox_post(s->mailbox, &s->letter);
+}
+
+void store_sim_fail(struct store_sim *s)
+{
+    s->has_failed = true;
+    if (!s->is_posted)
+        sim_plan(s->loop, &s->written, s->loop->now);
 }
 
 static void sim_submit(struct store *store)

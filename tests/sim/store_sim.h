@@ -25,8 +25,11 @@ struct store_sim {
     struct letter letter;
     lsn_t last, submitted, writing, durable;
     uint32_t records[STORE_RX_RELEASE + 1]; /* appended, by kind */
-    bool is_open, is_posted;
+    bool is_open, is_posted, has_failed;
 };
+
+/* store_sim_fail: from now on nothing becomes durable; the shard is told by letter. */
+void store_sim_fail(struct store_sim *s);
 
 /* store_sim_new: freed by its own ops->close. */
 struct store_sim *store_sim_new(struct loop_sim *loop, struct mem *mem, struct rng *rng, uint32_t ms_max) MUST_CHECK;

@@ -101,7 +101,7 @@ static void build(struct world *w)
     model_init(&w->model, &w->mem);
     list_init(&w->zombies);
     plan_make(w);
-    w->model.may_drop = w->plan.has_small_queues || w->plan.fails_memory;
+    w->model.may_drop = w->plan.has_small_queues || w->plan.only_safety;
     w->loop = loop_sim_new(&w->mem, &w->rng);
     net_sim_init(&w->net, w->loop, &w->mem, &w->rng, &w->plan.faults);
     log_init(&w->log);
@@ -121,7 +121,7 @@ static void build(struct world *w)
 static void fail_memory(struct world *w)
 {
     if (w->plan.fails_memory && w->heap.calls >= w->heap.fail_at)
-        w->heap.fail_at = w->heap.calls + 1 + roll(w, 2000);
+        w->heap.fail_at = w->heap.calls + 1 + roll(w, chance(w, 50) ? 60 : 2000);
 }
 
 static void on_act(struct sim_event *ev)
@@ -131,6 +131,10 @@ static void on_act(struct sim_event *ev)
         return;
     w->steps_left--;
     fail_memory(w);
+    if (w->plan.fails_store && w->steps_left == w->plan.steps / 2) {
+        world_trace(w, "the store fails");
+        store_sim_fail(w->store);
+    }
     uint32_t who = roll(w, w->plan.mqtt_n + w->plan.stomp_n);
     if (who < w->plan.mqtt_n)
         peer_mqtt_act(w->mqtt[who]);
@@ -231,6 +235,13 @@ static void drain(struct world *w)
     wait_until_quiet(w);
 }
 
+/* outlive: a broker without its store keeps no promise that needs one, but it lives. There is no rest to wait for. */
+static void outlive(struct world *w)
+{
+    for (mono_ms until = w->loop->now + 10000; w->loop->now < until && step(w);)
+        ;
+}
+
 /* probe: a stranger looks at what is retained, and another one empties the queues. */
 static void probe(struct world *w)
 {
@@ -251,14 +262,16 @@ static void judge_closes(struct world *w)
 {
     static const enum close_reason unfair[] = {
         CLOSE_MALFORMED, CLOSE_PROTOCOL,    CLOSE_TOO_BIG,        CLOSE_QUOTA, CLOSE_UNKNOWN_PROTOCOL,
-        CLOSE_BAD_ID,    CLOSE_BAD_VERSION, CLOSE_NOT_AUTHORIZED, CLOSE_LIMIT, CLOSE_STORE,
-        CLOSE_ADMIN,     CLOSE_SLOW};
+        CLOSE_BAD_ID,    CLOSE_BAD_VERSION, CLOSE_NOT_AUTHORIZED, CLOSE_LIMIT, CLOSE_ADMIN,
+        CLOSE_SLOW};
     for (uint32_t i = 0; i < ARRAY_N(unfair); i++)
         if (w->shard->close_n[unfair[i]])
             world_fail(w, "the broker ended a connection for no reason: %s", close_text(unfair[i]));
-    if (w->shard->close_n[CLOSE_NOMEM] && !w->plan.fails_memory)
+    if (w->shard->close_n[CLOSE_STORE] && !w->plan.fails_store)
+        world_fail(w, "the store failed the broker without a reason");
+    if (w->shard->close_n[CLOSE_NOMEM] && !w->plan.only_safety)
         world_fail(w, "the broker ran out of memory");
-    if (w->shard->close_n[CLOSE_REFUSED] && !w->plan.has_small_queues && !w->plan.fails_memory)
+    if (w->shard->close_n[CLOSE_REFUSED] && !w->plan.has_small_queues && !w->plan.only_safety)
         world_fail(w, "a message was refused without a reason");
 }
 
@@ -268,11 +281,11 @@ static void judge_drops(struct world *w)
     uint64_t full = v[STAT_DROP_FULL] + v[STAT_DROP_HEAD];
     if (full && !w->plan.has_small_queues)
         world_fail(w, "%llu messages were dropped by queue limits that nobody set", (unsigned long long)full);
-    if (v[STAT_DROP_NOMEM] && !w->plan.fails_memory)
+    if (v[STAT_DROP_NOMEM] && !w->plan.only_safety)
         world_fail(w, "%llu messages were dropped for want of memory", (unsigned long long)v[STAT_DROP_NOMEM]);
     if (v[STAT_DROP_TOO_BIG])
         world_fail(w, "%llu messages were dropped as too big for a peer", (unsigned long long)v[STAT_DROP_TOO_BIG]);
-    if (w->model.missing > full && !w->plan.fails_memory)
+    if (w->model.missing > full && !w->plan.only_safety)
         world_fail(w, "%llu promised deliveries are missing, %llu were dropped by limits; %s",
                    (unsigned long long)w->model.missing, (unsigned long long)full, w->model.first_missing);
 }
@@ -280,8 +293,10 @@ static void judge_drops(struct world *w)
 static void judge(struct world *w)
 {
     shard_check(w->shard);
-    model_check_boxes(&w->model);
-    model_check_queues(&w->model);
+    if (!w->plan.fails_store) {
+        model_check_boxes(&w->model);
+        model_check_queues(&w->model);
+    }
     judge_closes(w);
     judge_drops(w);
     world_trace(w, "%u messages, %llu deliveries, %llu turns, %llu bytes, missing %llu", w->model.pub_n,
@@ -342,9 +357,11 @@ bool world_run(uint64_t seed, uint32_t steps, bool verbose, char *why, size_t wh
                 w.plan.faults.piece_max, w.plan.faults.again_pct, w.plan.has_store, w.plan.store_ms_max,
                 w.plan.has_small_queues, w.plan.fails_memory);
     play(&w, steps);
-    if (w.model.why[0] == 0)
+    if (w.plan.fails_store)
+        outlive(&w);
+    if (w.model.why[0] == 0 && !w.plan.fails_store)
         drain(&w);
-    if (w.model.why[0] == 0)
+    if (w.model.why[0] == 0 && !w.plan.fails_store)
         probe(&w);
     if (w.model.why[0] == 0)
         judge(&w);

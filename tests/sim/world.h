@@ -41,7 +41,9 @@ struct plan {
     bool has_store;
     bool has_small_queues; /* drops by queue limits may happen (and only then) */
     bool has_auto_queues;  /* `auto` consumers on named queues: what is on the way is lost with their connection */
-    bool fails_memory;     /* allocations fail: only safety is checked */
+    bool fails_memory;     /* allocations fail */
+    bool fails_store;      /* the store fails for good at some time */
+    bool only_safety;      /* one of them: promises may be broken, but nothing wrong may happen */
     bool ends_by_stop;     /* the broker is stopped, not just freed */
 };
 

@@ -504,13 +504,14 @@ static void eof_with_output_pending(void **state)
 static void lingering(void **state)
 {
     (void)state;
-    enum { UNTIL_EOF, UNTIL_TIME, UNTIL_RESET, WITH_PENDING_OUTPUT, EOF_THEN_SENT, CHATTY, WAYS };
+    enum { UNTIL_EOF, UNTIL_TIME, UNTIL_RESET, WITH_PENDING_OUTPUT, EOF_THEN_SENT, RESET_WHILE_SENDING, CHATTY, WAYS };
     for (int way = 0; way < WAYS; way++) {
         struct fake *f = world(0, 0, 2000);
         struct conn *c = fake_login(f, "a", 0);
         struct fake_pipe *p = fake_pipe_of(c);
         p->last_words = "goodbye";
-        p->send_room = way == WITH_PENDING_OUTPUT || way == EOF_THEN_SENT ? 3 : SIZE_MAX;
+        bool slow = way == WITH_PENDING_OUTPUT || way == EOF_THEN_SENT || way == RESET_WHILE_SENDING;
+        p->send_room = slow ? 3 : SIZE_MAX;
         conn_close(c, CLOSE_ADMIN);
         fake_run(f);
         assert_false(p->is_gone);
@@ -520,6 +521,8 @@ static void lingering(void **state)
             p->is_eof = true;
         if (way == UNTIL_RESET)
             p->is_reset = true;
+        if (way == RESET_WHILE_SENDING)
+            p->send_resets = true;
         if (way == EOF_THEN_SENT) {
             p->is_eof = true;
             fake_run(f);
@@ -539,7 +542,7 @@ static void lingering(void **state)
             assert_int_equal(p->in_at, p->in.len);
             assert_null(c->rx);
         }
-        bool over = way == UNTIL_EOF || way == UNTIL_RESET || way == EOF_THEN_SENT;
+        bool over = way == UNTIL_EOF || way == UNTIL_RESET || way == EOF_THEN_SENT || way == RESET_WHILE_SENDING;
         assert_int_equal(p->is_gone, over);
         if (!over) {
             fake_wait(f, 1999);
@@ -547,7 +550,7 @@ static void lingering(void **state)
             fake_wait(f, 1);
         }
         assert_true(p->is_gone);
-        assert_int_equal(p->out.len, 7);
+        assert_int_equal(p->out.len, way == RESET_WHILE_SENDING ? 3 : 7);
         assert_int_equal(fake_count(f, FAKE_DESTROY), 1);
         fake_free(f);
     }

@@ -149,6 +149,9 @@ static bool play(uint64_t fail_at, bool for_ever, bool has_store)
     if (v.pp && !v.pp->is_gone)
         fake_feed(v.pp, "\0\0\x40\0 and then nothing", 20);
     fake_run(f);
+    if (v.pp && !v.pp->is_gone) /* ready, it is said, but there is nothing */
+        v.pp->transport.on_ready(&v.pp->transport, LOOP_READ);
+    fake_run(f);
     struct attach a = fake_attach("s", 100);
     struct msgview will = {.topic = SLICE("t/will"), .payload = SLICE("will"), .qos = 1, .flags = MSG_RETAIN};
     a.will = &will;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_memory.c: what an idle connection costs in user-space memory, by the broker's own accounts: 1,000 MQTT connections
- * that said CONNECT and nothing more, then each with one subscription to a topic of its own. The pipe below a real
- * connection (struct tcp) is added by its size. Bytes, not time: the numbers are the same on every machine of a word size.
+ * test_memory.c: what an idle connection costs in user-space memory, by the broker's own accounts: 1,000 MQTT
+ * connections that said CONNECT and nothing more, then each with one subscription to a topic of its own. The pipe below
+ * a real connection (struct tcp) is added by its size. Bytes, not time: the numbers are the same on every machine of a
+ * word size.
  *
  * The bounds are generous (the issue asks for less than 2 KB); bench/ watches the real figures.
  */

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "core/base/rng.h"
-#include "core/retained.h"
+#include "core/replay.h"
 #include "tests/support/fake.h"
 
 enum { TOPICS = 220, TEXT_MAX = 64 };

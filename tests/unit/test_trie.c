@@ -427,7 +427,7 @@ static bool scenario(struct env *v, uint64_t fail_at)
     }
     for (unsigned i = 0; i < 400; i++) {
         char text[TEXT_MAX];
-        snprintf(text, sizeof(text), "%u/another-long-level-%u/+/%u/#", i % 9, i, i % 50);
+        snprintf(text, sizeof(text), i % 2 ? "%u/another-long-level-%u/+/%u/#" : "%u/%u/%u", i % 9, i, i % 50);
         uint32_t nodes = v->t.node_n, edges = v->t.edge_n, levels = v->t.level_used;
         trie_at at = make(v, text);
         if (!at) {
