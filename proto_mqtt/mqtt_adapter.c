@@ -213,17 +213,13 @@ static void packet_in(struct conn *c, const struct mqtt_frame *f)
     }
 }
 
-/* before_ready: a packet that came before CONNACK. False: it has to wait. */
-static bool before_ready(struct conn *c, const struct mqtt_frame *f)
+/* before_ready: the first packet. */
+static void before_ready(struct conn *c, const struct mqtt_frame *f)
 {
-    const struct mqtt_conn *m = conn_state(c);
-    if (m->phase == MQTT_LOGIN)
-        return false;
     if (f->type == MQTT_CONNECT)
         mqtt_connect_in(c, f);
     else
         mqtt_fault(c, ERR_PROTOCOL); /* [MQTT-3.1.0-1] */
-    return true;
 }
 
 static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
@@ -231,6 +227,8 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
     const struct mqtt_conn *m = conn_state(c);
     size_t at = 0;
     while (at < len && !conn_is_closing(c)) {
+        if (UNLIKELY(m->phase == MQTT_LOGIN))
+            return at; /* what is behind CONNECT waits, and is measured by the limits that will hold then */
         struct mqtt_frame f;
         ptrdiff_t n = mqtt_frame_peek(in + at, len - at, m->in_bytes_max, &f);
         if (UNLIKELY(n <= 0)) {
@@ -242,8 +240,7 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
             break;
         }
         if (UNLIKELY(m->phase != MQTT_READY)) {
-            if (!before_ready(c, &f))
-                return at;
+            before_ready(c, &f);
         } else if (LIKELY(f.type == MQTT_PUBLISH)) {
             mqtt_publish_in(c, &f);
         } else {
