@@ -581,6 +581,11 @@ mono_ms conn_now(const struct conn *c)
     return c->shard->now;
 }
 
+wall_ms conn_wall(const struct conn *c)
+{
+    return c->shard->loop->ops->wall(c->shard->loop);
+}
+
 struct mem *conn_mem(struct conn *c)
 {
     return shard_mem(c->shard, MEM_ADAPTER);

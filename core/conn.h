@@ -129,8 +129,9 @@ bool conn_is_blocked(struct conn *c);
 /* conn_wants_tick: on_tick wants to be called at `due` (earlier than it last said). */
 void conn_wants_tick(struct conn *c, mono_ms due);
 
-/* conn_now: this turn's time. */
+/* conn_now: this turn's time; conn_wall: the date, for absolute times only. */
 mono_ms conn_now(const struct conn *c);
+wall_ms conn_wall(const struct conn *c);
 
 struct mem;
 struct log;

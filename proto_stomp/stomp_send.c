@@ -237,8 +237,7 @@ static bool take_expiry(struct sending *s)
         if (ms == 0 && names[i] != STOMP_H_EXPIRATION)
             return true;
         if (names[i] == STOMP_H_EXPIRES) {
-            struct loop *l = s->c->shard->loop;
-            wall_ms wall = l->ops->wall(l);
+            wall_ms wall = conn_wall(s->c);
             ms = ms > wall ? ms - wall : 0;
         }
         s->pub.msg.expires_at = now + ms;
