@@ -382,6 +382,8 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
     q->bytes += bytes;
     if (UNLIKELY(was_over))
         dispatch_ready(q);
+    if (UNLIKELY(was_over && q->ready_n == 1 && q->policy->bytes_max && q->bytes > q->policy->bytes_max))
+        queue_purge(q, STAT_DROP_NOMEM); /* it was let in to be taken at once, and there was no memory to take it */
     queue_mark(q);
 }
 
