@@ -102,7 +102,7 @@ static enum err log_result(struct journey *j)
         return ERR_OK;
     if (s->store_failed)
         return ERR_STORE;
-    enum err e = s->store->ops->reserve(s->store, sizeof(struct msg) + m->topic.len + m->attrs.len + m->payload.len);
+    enum err e = store_reserve(s->store, sizeof(struct msg) + m->topic.len + m->attrs.len + m->payload.len);
     if (e != ERR_OK)
         return e;
     bool only_id = s->store_target_n == 0 && !(m->flags & MSG_RETAIN);

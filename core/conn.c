@@ -32,7 +32,7 @@ struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d
     if (!s->is_stopping && s->stats.v[STAT_CONNS] < s->limits.connections_max)
         c = mem_zalloc(shard_mem(s, MEM_CONN), sizeof *c);
     if (!c) {
-        t->ops->destroy(t);
+        transport_destroy(t);
         return NULL;
     }
     c->shard = s;
@@ -48,7 +48,7 @@ struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d
     shard_arm(s, &c->timer, TIMER_CONN, c->login_due);
     stat_add(&s->stats, STAT_CONNS, 1);
     stat_add(&s->stats, STAT_CONNS_TOTAL, 1);
-    t->ops->want(t, LOOP_READ);
+    transport_want(t, LOOP_READ);
     return c;
 }
 
@@ -60,7 +60,7 @@ void conn_die(struct conn *c)
     BUG_ON(c->session != NULL);
     c->state_now = CONN_DEAD;
     wheel_disarm(&s->wheel, &c->timer);
-    c->transport->ops->want(c->transport, 0);
+    transport_want(c->transport, 0);
     list_del(&c->all);
     list_push(&s->dead_conns, &c->all);
     stat_sub(&s->stats, STAT_CONNS, 1);
@@ -90,7 +90,7 @@ void conn_free(struct conn *c)
     if (c->rx)
         chunk_drop(c->rx);
     owed_free(c);
-    c->transport->ops->destroy(c->transport);
+    transport_destroy(c->transport);
     mem_free(shard_mem(s, MEM_CONN), c);
 }
 
@@ -128,7 +128,7 @@ static void want(struct conn *c, unsigned interest)
     if (c->interest == interest)
         return;
     c->interest = (uint8_t)interest;
-    c->transport->ops->want(c->transport, interest);
+    transport_want(c->transport, interest);
 }
 
 /* try_shut: when the last byte was taken, the peer may know that nothing more comes. */
@@ -210,7 +210,7 @@ static bool send_some(struct conn *c)
     size_t offered = 0;
     for (int i = 0; i < n; i++)
         offered += iov[i].iov_len;
-    ptrdiff_t sent = c->transport->ops->sendv(c->transport, iov, n);
+    ptrdiff_t sent = transport_sendv(c->transport, iov, n);
     if (sent == -(ptrdiff_t)ERR_AGAIN)
         return false;
     if (sent < 0) {
@@ -374,7 +374,7 @@ static bool discard(struct conn *c)
 {
     uint8_t sink[4096];
     for (unsigned i = 0; i < 16; i++) {
-        ptrdiff_t n = c->transport->ops->recv(c->transport, sink, sizeof sink);
+        ptrdiff_t n = transport_recv(c->transport, sink, sizeof sink);
         if (n == -(ptrdiff_t)ERR_AGAIN)
             return false;
         if (n == -(ptrdiff_t)ERR_EOF && c->out) {
@@ -419,7 +419,7 @@ bool conn_read(struct conn *c)
             conn_close(c, CLOSE_NOMEM);
             return false;
         }
-        ptrdiff_t n = c->transport->ops->recv(c->transport, k->p + have, k->cap - have);
+        ptrdiff_t n = transport_recv(c->transport, k->p + have, k->cap - have);
         if (n <= 0) {
             if (n != -(ptrdiff_t)ERR_AGAIN)
                 conn_close(c, n == -(ptrdiff_t)ERR_EOF ? CLOSE_EOF : CLOSE_RESET);

@@ -21,7 +21,7 @@
       "largest MQTT packet read, header included (MQTT 5 §2.1.4 allows this much)")                                    \
     X(login_bytes_max, "login_bytes", 16384, 1024, 1048576, "bytes", "close",                                          \
       "largest first packet or frame before the login is accepted; a CONNECT with a large will may need more")         \
-    X(stomp_body_bytes_max, "stomp_max_body", 1048576, 1024, 268435456, "bytes", "close", "largest STOMP frame body") \
+    X(stomp_body_bytes_max, "stomp_max_body", 1048576, 1024, 268435456, "bytes", "close", "largest STOMP frame body")  \
     X(topic_levels_max, "max_topic_levels", 200, 1, 200, "levels", "close", "depth of the router's walk")              \
     X(out_bytes_max, "max_output_bytes", 1048576, 4096, 1073741824, "bytes", "queue",                                  \
       "output waiting for one connection before deliveries wait in its queue")                                         \

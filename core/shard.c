@@ -54,7 +54,7 @@ lsn_t shard_append(struct shard *s, const struct store_rec *rec)
         return 0;
     if (s->store_failed)
         return LSN_FAILED;
-    lsn_t lsn = s->store->ops->append(s->store, rec);
+    lsn_t lsn = store_append(s->store, rec);
     stat_add(&s->stats, STAT_STORE_APPENDS, 1);
     if (lsn == 0)
         return LSN_FAILED;
@@ -460,10 +460,10 @@ bool shard_turn(struct shard *s)
     serve_ready(s);
     serve_timers(s);
     if (s->store)
-        s->store->ops->submit(s->store);
+        store_submit(s->store);
     flush(s);
     if (s->store && s->lsn_last > s->lsn_durable && !s->store_failed)
-        s->store->ops->submit(s->store); /* what ending connections and settling wrote */
+        store_submit(s->store); /* what ending connections and settling wrote */
     bury(s);
     set_timer(s);
     if (s->is_stopping && list_is_empty(&s->conns) && s->on_stopped) {

@@ -92,4 +92,20 @@ struct store {
     void *ctx;
 };
 
+/* The slots of a turn, called by name. */
+static inline enum err store_reserve(struct store *s, uint64_t bytes)
+{
+    return s->ops->reserve(s, bytes);
+}
+
+static inline lsn_t store_append(struct store *s, const struct store_rec *rec)
+{
+    return s->ops->append(s, rec);
+}
+
+static inline void store_submit(struct store *s)
+{
+    s->ops->submit(s);
+}
+
 #endif

@@ -55,4 +55,25 @@ struct transport {
     void *up; /* the conn */
 };
 
+/* The slots, called by name. */
+static inline ptrdiff_t transport_recv(struct transport *t, uint8_t *out, size_t cap)
+{
+    return t->ops->recv(t, out, cap);
+}
+
+static inline ptrdiff_t transport_sendv(struct transport *t, const struct iovec *iov, int n)
+{
+    return t->ops->sendv(t, iov, n);
+}
+
+static inline void transport_want(struct transport *t, unsigned interest)
+{
+    t->ops->want(t, interest);
+}
+
+static inline void transport_destroy(struct transport *t)
+{
+    t->ops->destroy(t);
+}
+
 #endif

@@ -247,19 +247,19 @@ static enum err store_replay(struct store *s, store_visit_fn visit, void *ctx)
     return ERR_OK;
 }
 
-static enum err store_reserve(struct store *s, uint64_t bytes)
+static enum err rig_reserve(struct store *s, uint64_t bytes)
 {
     (void)s, (void)bytes;
     return ERR_OK;
 }
 
-static lsn_t store_append(struct store *s, const struct store_rec *rec)
+static lsn_t rig_append(struct store *s, const struct store_rec *rec)
 {
     (void)rec;
     return ++store_of(s)->last;
 }
 
-static void store_submit(struct store *s)
+static void rig_submit(struct store *s)
 {
     struct rig_store *st = store_of(s);
     if (st->rig->is_holding || st->durable == st->last)
@@ -278,9 +278,9 @@ static void store_close(struct store *s)
 static const struct store_ops store_rig_ops = {.name = "rig",
                                                .open = store_open,
                                                .replay = store_replay,
-                                               .reserve = store_reserve,
-                                               .append = store_append,
-                                               .submit = store_submit,
+                                               .reserve = rig_reserve,
+                                               .append = rig_append,
+                                               .submit = rig_submit,
                                                .close = store_close};
 
 /* ---- rig ----------------------------------------------------------------------------------------------------- */
