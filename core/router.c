@@ -59,6 +59,7 @@ void router_fini(struct router *r)
     route_fini(r, &r->scratch);
     mem_free(r->mem, r->cache);
     mem_free(r->mem, r->match.v);
+    mem_free(r->mem, r->ids);
     trie_fini(&r->trie);
 }
 
@@ -303,16 +304,32 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+#define SET_NOTHING (UINT32_MAX - 1)
+enum {
+    SUB_IDS_MAX = UINT16_MAX
+}; /* what a binding set can hold; matching subscriptions of one session beyond it lose theirs */
+
+static bool ids_grow(struct router *r, uint32_t n)
+{
+    if (n <= r->ids_cap)
+        return true;
+    uint32_t *grown = mem_realloc(r->mem, r->ids, n * sizeof *grown);
+    if (!grown)
+        return false;
+    r->ids = grown;
+    r->ids_cap = n;
+    return true;
+}
+
 /* merge: the binding set of b[0..n), all of one queue; no-local ones are left out if `skip_no_local`. UINT32_MAX: out
  * of memory. *out_qos is only set when something is left; returns SET_NOTHING otherwise. */
-#define SET_NOTHING (UINT32_MAX - 1)
-enum { SUB_IDS_MAX = 64 };
-
-static uint32_t merge(struct binding **b, uint32_t n, bool skip_no_local, uint8_t *out_qos)
+static uint32_t merge(struct router *r, struct binding **b, uint32_t n, bool skip_no_local, uint8_t *out_qos)
 {
-    uint32_t ids[SUB_IDS_MAX], id_n = 0, left = 0;
+    uint32_t id_n = 0, left = 0;
     uint8_t qos = 0;
     bool rap = false;
+    if (!ids_grow(r, n))
+        return UINT32_MAX;
     for (uint32_t i = 0; i < n; i++) {
         if (skip_no_local && b[i]->no_local)
             continue;
@@ -320,15 +337,15 @@ static uint32_t merge(struct binding **b, uint32_t n, bool skip_no_local, uint8_
         qos = MAX(qos, b[i]->qos); /* [MQTT-3.3.4-2] the highest of the overlapping ones */
         rap |= b[i]->retain_as_published;
         if (b[i]->sub_id && id_n < SUB_IDS_MAX)
-            ids[id_n++] = b[i]->sub_id; /* [MQTT-3.3.4-4] all of them */
+            r->ids[id_n++] = b[i]->sub_id; /* [MQTT-3.3.4-4] all of them */
     }
     if (left == 0)
         return SET_NOTHING;
     *out_qos = qos;
     if (id_n == 0)
         return qos + (rap ? 3u : 0u);
-    qsort(ids, id_n, sizeof ids[0], by_number);
-    return queue_set_intern(b[0]->queue, qos, rap, ids, (uint16_t)id_n);
+    qsort(r->ids, id_n, sizeof *r->ids, by_number);
+    return queue_set_intern(b[0]->queue, qos, rap, r->ids, (uint16_t)id_n);
 }
 
 bool router_merge_for(struct router *r, struct exchange *x, struct slice key, struct queue *q, uint32_t *out_set,
@@ -342,7 +359,7 @@ bool router_merge_for(struct router *r, struct exchange *x, struct slice key, st
         uint32_t n = 1;
         while (i + n < r->match.n && r->match.v[i + n]->queue == q)
             n++;
-        *out_set = merge(r->match.v + i, n, true, out_qos);
+        *out_set = merge(r, r->match.v + i, n, true, out_qos);
         return *out_set < SET_NOTHING;
     }
     return false;
@@ -381,7 +398,7 @@ static bool fill_by_match(struct router *r, struct route *route, struct exchange
         struct target t = {.queue = b[0]->queue};
         for (n = 0; i + n < r->match.n && b[n]->queue == t.queue; n++)
             t.has_no_local |= b[n]->no_local;
-        t.set = merge(b, n, false, &t.qos);
+        t.set = merge(r, b, n, false, &t.qos);
         if (t.set == UINT32_MAX || !target_add(r, route, &t))
             return false;
     }

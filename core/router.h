@@ -79,6 +79,8 @@ struct router {
     uint32_t serial_next;
     struct route scratch; /* for keys too long to be cached, and when memory is short */
     struct match_set match;
+    uint32_t *ids; /* scratch of a merge: subscription ids */
+    uint32_t ids_cap;
     uint32_t walk; /* number of the running match: marks nodes and queues as seen */
     uint64_t binding_n;
 };

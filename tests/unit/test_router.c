@@ -273,6 +273,37 @@ static void filters_made_to_be_slow(void **state)
     env_fini(v);
 }
 
+/* [MQTT-3.3.4-4] a message that matches many subscriptions of one session carries the identifier of each. */
+static void every_identifier_of_many(void **state)
+{
+    (void)state;
+    enum { MANY = 128 };
+    struct env *v = &the_env;
+    env_init(v, 29);
+    for (unsigned i = 0; i < MANY; i++) {
+        char text[16];
+        struct fake_filter filter;
+        struct binding *b;
+        bool is_new;
+        for (unsigned k = 0; k < 7; k++)
+            memcpy(text + k * 2, i >> k & 1 ? "+/" : "a/", 2);
+        text[13] = 0;
+        fake_filter(&filter, text);
+        struct binding_opts opts = {.sub_id = MANY - i, .qos = 1};
+        assert_int_equal(router_bind(v->r, v->x, &filter.f, v->q[0], &opts, &b, &is_new), ERR_OK);
+        assert_true(is_new);
+    }
+    const struct route *route = router_route(v->r, v->x, SLICE("a/a/a/a/a/a/a"));
+    assert_non_null(route);
+    assert_int_equal(route->target_n, 1);
+    struct binding_set plain;
+    const struct binding_set *set = queue_set_get(v->q[0], route->target[0].set, &plain);
+    assert_int_equal(set->sub_id_n, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(set->sub_id[i], i + 1);
+    env_fini(v);
+}
+
 /* the same shapes, short enough for the reference. */
 static void many_manys(void **state)
 {
@@ -546,6 +577,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_the_reference),
         cmocka_unit_test(filters_made_to_be_slow),
+        cmocka_unit_test(every_identifier_of_many),
         cmocka_unit_test(many_manys),
         cmocka_unit_test(the_numbers_of_walks_run_out),
         cmocka_unit_test(deep_topics),
