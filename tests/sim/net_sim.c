@@ -147,7 +147,7 @@ static void way_put(struct net_way *w, const uint8_t *p, size_t n)
     way_plan(w);
 }
 
-static size_t way_get(struct net_way *w, uint8_t *out, size_t n)
+static void way_get(struct net_way *w, uint8_t *out, size_t n)
 {
     BUG_ON(n > w->arrived || w->arrived > w->len || w->len > w->cap);
     for (size_t done = 0; done < n;) {
@@ -159,7 +159,6 @@ static size_t way_get(struct net_way *w, uint8_t *out, size_t n)
     }
     w->arrived -= n;
     w->held -= MIN(w->held, n);
-    return n;
 }
 
 /* way_end: this is the last that will be sent on w. A RESET may still follow an EOF. */
@@ -225,10 +224,14 @@ static ptrdiff_t net_recv(struct transport *t, uint8_t *out, size_t cap)
     if (in->arrived != 0) {
         if (in->held == 0 && roll(n, n->faults.again_pct))
             return -ERR_AGAIN;
-        size_t got = way_get(in, out, cut_to_piece(n, MIN(cap, in->arrived)));
-        if (in->arrived != 0 && roll(n, n->faults.hold_pct))
-            in->held = 1 + rng_below(n->rng, (uint32_t)in->arrived);
-        return (ptrdiff_t)got;
+        size_t take = cut_to_piece(n, MIN(cap, in->arrived));
+        bool holds = roll(n, n->faults.hold_pct);
+        if (holds)
+            take = 1 + rng_below(n->rng, (uint32_t)take);
+        way_get(in, out, take);
+        if (holds && in->arrived != 0)
+            in->held = in->arrived; /* they are in the pipe already: no readiness will tell of them */
+        return (ptrdiff_t)take;
     }
     if (in->tail_seen == TAIL_NONE)
         return -ERR_AGAIN;

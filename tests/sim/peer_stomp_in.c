@@ -126,10 +126,10 @@ static void hold(struct peer_stomp *p, const struct stomp_frame *f, const struct
 
 static void check_tag(struct peer_stomp *p, const struct stomp_frame *f, uint32_t pub)
 {
-    uint8_t buf[64];
+    uint8_t name_buf[64], buf[64];
     struct slice name, tag = {0};
     for (uint32_t i = 0; i < f->header_n; i++)
-        if (stomp_header_name(f, i, buf, sizeof(buf), &name) == ERR_OK && slice_eq_str(name, "tag") &&
+        if (stomp_header_name(f, i, name_buf, sizeof(name_buf), &name) == ERR_OK && slice_eq_str(name, "tag") &&
             stomp_header_value(f, i, buf, sizeof(buf), &tag) != ERR_OK)
             world_fail(p->w, "%s: a header that cannot be read", p->name);
     model_check_tag(&p->w->model, pub, tag);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_sim.c: the simulator in CI: first the seeds that once failed (tests/sim/seeds), then the first half of the fresh
- * ones; test_sim_more.c plays the other half, so that two cores share the work. WEIR_SIM_SEEDS says how many there are
- * in all.
+ * test_sim.c: the simulator in CI: first the seeds that once failed (tests/sim/seeds: a number, then why it is kept),
+ * then the first half of the fresh ones; test_sim_more.c plays the other half, so that two cores share the work.
+ * WEIR_SIM_SEEDS says how many there are in all.
+ *
+ * A seed means a run only for the simulator it was found with: whoever changes what the dice are asked finds the kept
+ * seeds anew, by putting the old mistake back and letting `sim --seed 1 --seeds 2000` look for it.
  */
 #include <setjmp.h>
 #include <stdarg.h>

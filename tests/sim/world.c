@@ -157,6 +157,8 @@ static void check_queue(struct world *w, const struct queue *q)
         n -= e->attempts > 0;
         bytes -= e->attempts > 0 ? msg_bytes(e->msg) : 0;
     }
+    if (n == 1 && w->plan.fails_memory)
+        return; /* larger than the whole limit, let in for a consumer that then ran out of memory */
     if (p->len_max && n > p->len_max)
         world_fail(w, "a queue holds %llu messages, its limit is %llu", (unsigned long long)n,
                    (unsigned long long)p->len_max);
