@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_BENCH_SCENARIOS_H
+#define WEIR_BENCH_SCENARIOS_H
+
+/*
+ * scenarios.h: what weir-bench can be asked to do. Each runs to its end, reports its rows, and dies when the broker
+ * breaks the protocol or goes away. README.md says what the figures mean.
+ */
+
+#include "bench/report.h"
+
+/* scenario_traffic.c */
+void scenario_pairs(const struct options *o, struct report *r);
+void scenario_fanout(const struct options *o, struct report *r);
+void scenario_fanin(const struct options *o, struct report *r);
+void scenario_rate(const struct options *o, struct report *r);
+void scenario_stomp(const struct options *o, struct report *r);
+void scenario_stuck(const struct options *o, struct report *r);
+void scenario_ageing(const struct options *o, struct report *r);
+
+/* scenario_connect.c */
+void scenario_idle(const struct options *o, struct report *r);
+void scenario_connect(const struct options *o, struct report *r);
+void scenario_storms(const struct options *o, struct report *r);
+
+/* scenario_store.c */
+void scenario_retained(const struct options *o, struct report *r);
+void scenario_offline(const struct options *o, struct report *r);
+
+/* scenario_subs.c */
+void scenario_subs(const struct options *o, struct report *r);
+
+#endif
