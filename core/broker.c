@@ -191,19 +191,25 @@ static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct que
     return lsn;
 }
 
+/* set_of: the binding set of one binding alone. */
+static uint32_t set_of(struct queue *q, const struct binding_opts *o)
+{
+    return queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+}
+
 static enum err replay_for(struct queue *q, const struct exchange *x, const struct filter *f,
                            const struct binding_opts *o)
 {
     if (x != q->vhost->topic_exchange)
         return ERR_OK;
-    uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+    uint32_t set = set_of(q, o);
     return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
 }
 
 /* replay_change: an unfinished replay of this filter goes on under the new options. */
 static enum err replay_change(struct queue *q, const struct filter *f, const struct binding_opts *o)
 {
-    uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+    uint32_t set = set_of(q, o);
     if (set == UINT32_MAX)
         return ERR_NOMEM;
     replay_update(q, f, set, o->qos);

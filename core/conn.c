@@ -456,6 +456,12 @@ static void pay(struct conn *c, uint64_t receipt, enum err result)
         c->adapter->on_settled(c, receipt, result);
 }
 
+/* owed_at: the receipt at place i of those that wait. */
+static struct owed *owed_at(const struct owed_ring *r, uint32_t i)
+{
+    return &r->v[(r->first + i) & (r->cap - 1)];
+}
+
 static bool owed_push(struct conn *c, const struct owed *o)
 {
     struct mem *mem = shard_mem(c->shard, MEM_CONN);
@@ -474,13 +480,13 @@ static bool owed_push(struct conn *c, const struct owed *o)
         if (!v)
             return false;
         for (uint32_t i = 0; i < r->n; i++)
-            v[i] = r->v[(r->first + i) & (r->cap - 1)];
+            v[i] = *owed_at(r, i);
         mem_free(mem, r->v);
         r->v = v;
         r->first = 0;
         r->cap = cap;
     }
-    r->v[(r->first + r->n++) & (r->cap - 1)] = *o;
+    *owed_at(r, r->n++) = *o;
     return true;
 }
 
@@ -499,7 +505,7 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
     }
     if (waits) {
         const struct owed_ring *r = c->owed;
-        lsn = MAX(lsn, r->v[(r->first + r->n - 1) & (r->cap - 1)].lsn);
+        lsn = MAX(lsn, owed_at(r, r->n - 1)->lsn);
     }
     if (!owed_push(c, &(struct owed){.lsn = lsn, .receipt = receipt, .result = result}))
         conn_close(c, CLOSE_NOMEM);
@@ -510,14 +516,14 @@ void conn_hold(struct conn *c, struct consumer *k)
     struct owed_ring *r = c->owed;
     if (!r || r->n == 0)
         return; /* answered already */
-    r->v[(r->first + r->n - 1) & (r->cap - 1)].held = k;
+    owed_at(r, r->n - 1)->held = k;
     k->is_held = 1;
 }
 
 void conn_forget_consumer(struct conn *c, const struct consumer *k)
 {
     for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
-        struct owed *o = &c->owed->v[(c->owed->first + i) & (c->owed->cap - 1)];
+        struct owed *o = owed_at(c->owed, i);
         if (o->held == k)
             o->held = NULL;
     }
@@ -526,7 +532,7 @@ void conn_forget_consumer(struct conn *c, const struct consumer *k)
 void conn_unhold(struct conn *c)
 {
     for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
-        struct owed *o = &c->owed->v[(c->owed->first + i) & (c->owed->cap - 1)];
+        struct owed *o = owed_at(c->owed, i);
         if (o->held)
             o->held->is_held = 0;
         o->held = NULL;

@@ -23,7 +23,6 @@ struct exchange {
     trie_at root;
     enum exchange_kind kind;
     uint8_t durable;
-    uint8_t builtin;
     uint16_t name_len;
     uint8_t name[];
 };

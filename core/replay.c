@@ -185,6 +185,17 @@ static void set_refs(struct queue *q, uint32_t set, int by)
         q->set[set - SET_PLAIN_N].refs += (uint32_t)by;
 }
 
+/* append: behind the queue's other cursors. */
+static void append(struct queue *q, struct replay *p)
+{
+    p->next = NULL;
+    if (q->replay)
+        q->replay_last->next = p;
+    else
+        q->replay = p;
+    q->replay_last = p;
+}
+
 enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
 {
     if (r->n == 0)
@@ -211,11 +222,7 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
     p->set = set;
     p->qos = qos;
     set_refs(q, set, 1);
-    if (q->replay)
-        q->replay_last->next = p;
-    else
-        q->replay = p;
-    q->replay_last = p;
+    append(q, p);
     r->replay_n++;
     queue_mark(q);
     return ERR_OK;
@@ -315,12 +322,7 @@ void replay_close_filter(struct queue *q, const struct filter *f)
             replay_close(q, p);
             continue;
         }
-        p->next = NULL;
-        if (q->replay)
-            q->replay_last->next = p;
-        else
-            q->replay = p;
-        q->replay_last = p;
+        append(q, p);
     }
 }
 

@@ -40,7 +40,6 @@ struct consumer {
     void *up;          /* the adapter's own subscription record, or NULL */
     uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
     uint32_t inflight_n;
-    uint32_t sub_id;          /* for deliveries from queues this session did not bind (named queues, groups); 0: none */
     uint8_t qos;              /* cap */
     uint8_t mode;             /* enum ack_mode */
     uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
