@@ -388,7 +388,8 @@ static enum err received(struct conn *c, struct entry *e)
     if (e->state == ENTRY_SENT) {
         if (e->timed)
             wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
-        msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
+        if (e->msg)
+            msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
         e->msg = NULL;
         e->state = ENTRY_RECEIVED;
     }
@@ -399,13 +400,15 @@ static enum err received(struct conn *c, struct entry *e)
 static enum err settle(struct conn *c, struct entry *e, enum outcome o)
 {
     struct shard *s = c->shard;
-    struct queue *q = e->queue;
+    struct queue *q = entry_queue(e);
     if (o == OUTCOME_RECEIVED)
         return received(c, e);
     if (o == OUTCOME_ACK && e->by_qos && e->sent_qos == 2)
         return ERR_PROTOCOL; /* a PUBACK does not answer QoS 2 */
     if (o == OUTCOME_COMPLETE && e->state != ENTRY_RECEIVED)
         return ERR_PROTOCOL;
+    if (o == OUTCOME_REQUEUE && e->state == ENTRY_SENT && !e->msg)
+        return ERR_PROTOCOL; /* MQTT has no such answer, and nothing is left to give back */
     if (o == OUTCOME_REQUEUE && !q->is_dead && e->state == ENTRY_SENT) {
         queue_requeue(e);
         return ERR_OK;
@@ -425,7 +428,7 @@ enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
     struct entry *e = tickets_get(me, ticket);
     if (!e)
         return ERR_NOT_FOUND;
-    struct queue *q = e->queue;
+    struct queue *q = entry_queue(e);
     bool was_full = me->sent_n >= me->quota;
     enum err err = settle(c, e, o);
     if (err == ERR_OK)
@@ -439,12 +442,12 @@ enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
     struct entry *last = tickets_get(me, ticket);
     if (!last)
         return ERR_NOT_FOUND;
-    struct consumer *k = last->consumer;
+    struct consumer *k = last->at.consumer;
     LIST_EACH(&me->inflight, it)
     {
         struct entry *e = LIST_ITEM(it, struct entry, node);
         bool is_last = e == last;
-        if (is_last || (k && e->consumer == k)) {
+        if (is_last || e->at.consumer == k) {
             enum err err = settle(c, e, o);
             BUG_ON(err != ERR_OK && is_last && e->by_qos == 0);
         }

@@ -139,7 +139,8 @@ enum outcome {
 };
 
 /* broker_settle: answers one delivery. ERR_NOT_FOUND: no such ticket; ERR_PROTOCOL: the ticket is not in a state for
- * this outcome (PUBACK for QoS 2, PUBCOMP before PUBREC, ...): nothing was changed. */
+ * this outcome (PUBACK for QoS 2, PUBCOMP before PUBREC, REQUEUE where the message was not kept): nothing was changed.
+ */
 enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o) MUST_CHECK;
 
 /* broker_settle_until: cumulative: every unsettled delivery of the ticket's consumer up to and including it. */

@@ -170,15 +170,13 @@ static void to_target(struct journey *j, const struct target *t)
             return;
         qos = MIN(m->qos, qos);
     }
-    if (queue_is_direct(q, qos)) {
-        queue_deliver_direct(q, m, set, qos);
+    if (queue_is_direct(q, qos) && LIKELY(queue_deliver_direct(q, m, set, qos)))
         return;
-    }
     if (qos == 0 && !q->policy->keep_qos0 && !q->owner->conn) {
         stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
         return;
     }
-    if (!journey_keep(j)) { /* QoS 0 only: above, the copy is there */
+    if (!journey_keep(j)) { /* QoS 0, or it was to pass by the queue: else prepare_copy has made it */
         stat_add(&j->s->stats, STAT_DROP_NOMEM, 1);
         return;
     }

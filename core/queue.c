@@ -222,7 +222,7 @@ static struct entry *entry_new(struct queue *q, const struct msg *m, const struc
             return NULL;
     }
     *e = (struct entry){.msg = msg_hold(m),
-                        .queue = q,
+                        .at.queue = q,
                         .seq = q->seq_next++,
                         .lsn = how->lsn,
                         .set = how->set,
@@ -238,30 +238,31 @@ static struct entry *entry_new(struct queue *q, const struct msg *m, const struc
     return e;
 }
 
-static void ready_unlink(struct entry *e)
+void entry_leave_ready(struct entry *e)
 {
+    struct queue *q = e->at.queue;
     list_del(&e->node);
-    e->queue->ready_n--;
-    e->queue->bytes -= msg_bytes(e->msg);
+    q->ready_n--;
+    q->bytes -= msg_bytes(e->msg);
 }
 
-/* inflight_unlink: off the session's list, and its ticket, credit and quota given back. */
-static void inflight_unlink(struct entry *e)
+/* land: off the session's list, and its ticket, credit and quota given back. The entry is its queue's again. */
+static void land(struct entry *e)
 {
-    struct session *s = e->session;
-    if (s->resend == e) {
+    struct consumer *c = e->at.consumer;
+    struct session *s = c->session;
+    struct queue *q = c->queue;
+    if (UNLIKELY(s->resend == e)) {
         struct list_node *next = list_next(&s->inflight, &e->node);
         s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
     }
     list_del(&e->node);
     tickets_give(s, e->ticket);
-    e->queue->inflight_n--;
-    if (e->counted)
-        s->sent_n--;
-    consumer_settled(e->consumer);
+    q->inflight_n--;
+    s->sent_n -= e->counted;
+    consumer_settled(c);
     e->counted = 0;
-    e->session = NULL;
-    e->consumer = NULL;
+    e->at.queue = q;
 }
 
 static void log_settle(struct queue *q, lsn_t lsn)
@@ -272,12 +273,12 @@ static void log_settle(struct queue *q, lsn_t lsn)
 
 void entry_settle(struct entry *e)
 {
-    struct queue *q = e->queue;
+    struct queue *q = entry_queue(e);
     struct shard *s = shard_of(q);
     if (e->state == ENTRY_READY)
-        ready_unlink(e);
+        entry_leave_ready(e);
     else
-        inflight_unlink(e);
+        land(e);
     log_settle(q, e->lsn);
     if (e->msg)
         msg_drop(e->msg);
@@ -297,14 +298,15 @@ void queue_expire(struct entry *e)
 {
     if (e->state != ENTRY_READY)
         return; /* [MQTT-3.3.2-5] once its delivery has begun, it is finished */
-    stat_add(&shard_of(e->queue)->stats, STAT_DROP_EXPIRED, 1);
+    stat_add(&shard_of(e->at.queue)->stats, STAT_DROP_EXPIRED, 1);
     entry_settle(e);
 }
 
 void queue_requeue(struct entry *e)
 {
-    struct queue *q = e->queue;
-    inflight_unlink(e);
+    struct queue *q = entry_queue(e);
+    BUG_ON(!e->msg);
+    land(e);
     e->state = ENTRY_READY;
     e->ticket = 0;
     struct list_node *at = q->ready.head.next;
@@ -319,8 +321,6 @@ void queue_requeue(struct entry *e)
     }
     queue_mark(q);
 }
-
-static void dispatch_ready(struct queue *q);
 
 /* ---- push --------------------------------------------------------------------------------------------------- */
 
@@ -344,7 +344,7 @@ bool queue_would_refuse(const struct queue *q, uint64_t bytes)
 /* make_room: by the queue's policy. False: the new message is the one to go. */
 static bool make_room(struct queue *q, uint64_t bytes)
 {
-    dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
+    queue_dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
     if (q->ready_n == 0 && queue_has_taker(q))
         return true;                                            /* larger than the whole limit, but it does not stay */
     if (q->policy->bytes_max && bytes > q->policy->bytes_max) { /* no room can be made for it */
@@ -381,7 +381,7 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
     q->ready_n++;
     q->bytes += bytes;
     if (UNLIKELY(was_over))
-        dispatch_ready(q);
+        queue_dispatch_ready(q);
     if (UNLIKELY(was_over && q->ready_n == 1 && q->policy->bytes_max && q->bytes > q->policy->bytes_max))
         queue_purge(q, STAT_DROP_NOMEM); /* it was let in to be taken at once, and there was no memory to take it */
     queue_mark(q);
@@ -403,198 +403,6 @@ void queue_mark(struct queue *q)
     s->dirty_queue_last = q;
 }
 
-static struct consumer *only_consumer(const struct queue *q)
-{
-    const struct list_node *first = q->consumers.head.next;
-    if (first == &q->consumers.head || first->next != &q->consumers.head)
-        return NULL;
-    return LIST_ITEM((struct list_node *)(uintptr_t)first, struct consumer, in_queue);
-}
-
-static bool wants_ack(const struct consumer *c, uint8_t qos)
-{
-    return c->mode == ACK_EACH || c->mode == ACK_CUMULATIVE || (c->mode == ACK_BY_QOS && qos > 0);
-}
-
-bool queue_is_direct(const struct queue *q, uint8_t qos)
-{
-    if (q->ready_n != 0 || q->replay)
-        return false;
-    const struct consumer *c = only_consumer(q);
-    return c && !wants_ack(c, MIN(qos, c->qos)) && consumer_has_credit(c);
-}
-
-static enum err hand_over(struct consumer *c, const struct delivery *d)
-{
-    struct conn *conn = c->session->conn;
-    struct shard *s = conn->shard;
-    enum err e = conn->adapter->on_deliver(conn, d);
-    if (UNLIKELY(e == ERR_NOMEM && d->ticket))
-        return ERR_OK; /* stays in flight: the connection is being closed for it */
-    if (UNLIKELY(e != ERR_OK)) {
-        stat_add(&s->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_TOO_BIG, 1);
-        return e;
-    }
-    stat_add(&s->stats, STAT_DELIVERED, 1);
-    s->turn_out += d->msg->payload.len + d->msg->topic.len;
-    return ERR_OK;
-}
-
-void queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos)
-{
-    struct binding_set plain;
-    struct consumer *c = only_consumer(q);
-    struct delivery d = {.msg = v,
-                         .set = queue_set_get(q, set, &plain),
-                         .consumer = c,
-                         .now = shard_of(q)->now,
-                         .qos = MIN(qos, c->qos)};
-    d.retain = d.set->retain_as_published && (v->flags & MSG_RETAIN);
-    (void)hand_over(c, &d); /* a message too large for this peer is counted and gone */
-}
-
-/* next_consumer: the first in rotation with credit, moved to the end; NULL when none has. */
-static struct consumer *next_consumer(struct queue *q)
-{
-    LIST_EACH(&q->consumers, it)
-    {
-        struct consumer *c = LIST_ITEM(it, struct consumer, in_queue);
-        if (!consumer_has_credit(c))
-            continue;
-        if (q->consumers.head.prev != it) {
-            list_del(it);
-            list_push(&q->consumers, it);
-        }
-        return c;
-    }
-    return NULL;
-}
-
-/* take_flight: from ready to the session's in-flight list, with a ticket. False when there is no ticket. */
-static bool take_flight(struct entry *e, struct consumer *c, uint8_t qos)
-{
-    struct session *s = c->session;
-    uint32_t ticket = tickets_take(s, e);
-    if (ticket == 0)
-        return false;
-    ready_unlink(e);
-    e->state = ENTRY_SENT;
-    e->ticket = ticket;
-    e->session = s;
-    e->consumer = c;
-    e->counted = 1;
-    e->sent_qos = qos;
-    e->by_qos = c->mode == ACK_BY_QOS;
-    list_push(&s->inflight, &e->node);
-    s->sent_n++;
-    c->inflight_n++;
-    e->queue->inflight_n++;
-    return true;
-}
-
-/* entry_delivery: what the adapter is told about an entry. The views live as long as v and plain. */
-static void entry_delivery(const struct entry *e, struct consumer *c, uint8_t qos, struct msgview *v,
-                           struct binding_set *plain, struct delivery *d)
-{
-    msg_view(e->msg, v);
-    *d = (struct delivery){.msg = v,
-                           .set = queue_set_get(e->queue, e->set, plain),
-                           .consumer = c,
-                           .now = shard_of(e->queue)->now,
-                           .ticket = e->ticket,
-                           .qos = qos,
-                           .attempts = e->attempts,
-                           .is_retained = e->retained,
-                           .redelivered = e->attempts > 0};
-    d->retain = e->retained || (d->set->retain_as_published && (v->flags & MSG_RETAIN));
-}
-
-static bool deliver(struct entry *e, struct consumer *c)
-{
-    uint8_t qos = MIN(e->qos, c->qos);
-    bool acked = wants_ack(c, qos);
-    if (acked && !take_flight(e, c, qos))
-        return false;
-    struct msgview v;
-    struct binding_set plain;
-    struct delivery d;
-    entry_delivery(e, c, qos, &v, &plain, &d);
-    if (e->attempts > 0)
-        stat_add(&shard_of(e->queue)->stats, STAT_REDELIVERED, 1);
-    if (e->attempts < UINT8_MAX)
-        e->attempts++;
-    enum err err = hand_over(c, &d);
-    if (!acked || err != ERR_OK)
-        entry_settle(e);
-    return true;
-}
-
-void queue_deliver_again(struct entry *e)
-{
-    struct msgview v;
-    struct binding_set plain;
-    struct delivery d;
-    entry_delivery(e, e->consumer, e->sent_qos, &v, &plain, &d);
-    d.redelivered = true;
-    if (e->attempts < UINT8_MAX)
-        e->attempts++;
-    stat_add(&shard_of(e->queue)->stats, STAT_REDELIVERED, 1);
-    if (hand_over(e->consumer, &d) != ERR_OK)
-        entry_settle(e);
-}
-
-bool queue_has_taker(const struct queue *q)
-{
-    LIST_EACH(&q->consumers, it)
-    if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
-        return true;
-    return false;
-}
-
-/* dispatch_ready: what waits now; retained messages that still have to come are not fed in. */
-static void dispatch_ready(struct queue *q)
-{
-    while (!list_is_empty(&q->ready)) {
-        struct consumer *c = next_consumer(q);
-        if (!c)
-            return;
-        struct entry *e = LIST_ITEM(list_first(&q->ready), struct entry, node);
-        if (e->timed && e->msg->expires_at <= shard_of(q)->now) {
-            queue_expire(e); /* [MQTT-3.3.2-5] its delivery has not begun */
-            continue;
-        }
-        if (!deliver(e, c)) {
-            if (c->session->tickets.n < c->session->ticket_max)
-                conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
-            return;
-        }
-    }
-}
-
-/* feed: lets retained messages in behind what waits. False when there is nothing to dispatch for now. */
-static bool feed(struct queue *q)
-{
-    enum { REPLAY_BATCH = 256 };
-    if (q->replay)
-        (void)replay_feed(q, REPLAY_BATCH);
-    if (!list_is_empty(&q->ready))
-        return true;
-    if (q->replay && queue_has_taker(q))
-        queue_mark(q); /* the cursor found nothing among the topics it looked at: it goes on in the next round */
-    return false;
-}
-
-void queue_dispatch(struct queue *q)
-{
-    if (q->is_dead)
-        return;
-    while (feed(q)) {
-        dispatch_ready(q);
-        if (!q->replay || !list_is_empty(&q->ready))
-            return;
-    }
-}
-
 /* ---- for tests ---------------------------------------------------------------------------------------------- */
 
 void queue_check(const struct queue *q)
@@ -604,7 +412,7 @@ void queue_check(const struct queue *q)
     LIST_EACH(&q->ready, it)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
-        BUG_ON(e->queue != q || e->state != ENTRY_READY || !e->msg || e->session);
+        BUG_ON(e->at.queue != q || e->state != ENTRY_READY || !e->msg);
         BUG_ON(n > 0 && e->seq <= last);
         last = e->seq;
         bytes += msg_bytes(e->msg);

@@ -45,25 +45,46 @@ enum entry_state {
     ENTRY_RECEIVED, /* QoS 2: PUBREC seen, PUBREL sent; msg is NULL */
 };
 
+/* Queue ↔ session: who gets what waits in the queue. owner: session->consumers. core/session.h has its verbs. */
+struct consumer {
+    struct list_node in_queue;   /* queue->consumers */
+    struct list_node in_session; /* session->consumers */
+    struct queue *queue;
+    struct session *session;
+    void *up;          /* the adapter's own subscription record, or NULL */
+    uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
+    uint32_t inflight_n;
+    uint8_t qos;              /* cap */
+    uint8_t mode;             /* enum ack_mode */
+    uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
+    uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
+};
+
 /* One message in one queue. owner: the queue, or while in flight the session; pooled. An entry with an expiry has a
  * struct entry_timer in front of it (timed = 1). */
 struct entry {
     struct list_node node; /* queue->ready or session->inflight */
-    const struct msg *msg;
-    struct queue *queue;
-    struct session *session;   /* while in flight: who has it */
-    struct consumer *consumer; /* while in flight; it may be cancelled meanwhile */
-    uint64_t seq;              /* order in the queue; kept when requeued */
-    lsn_t lsn;                 /* of the publish in the store; 0: not logged */
-    uint32_t ticket;           /* while in flight: packet id or delivery tag */
-    uint32_t set;              /* binding-set number in `queue` */
-    uint8_t qos;               /* effective delivery QoS */
-    uint8_t state;             /* enum entry_state */
-    uint8_t attempts;          /* deliveries so far, saturating */
-    uint8_t sent_qos;          /* while in flight: what it was sent with (the consumer may cap it) */
+    const struct msg *msg; /* in flight NULL: the peer has it, or nobody could send it again */
+    union {
+        struct queue *queue;       /* ready */
+        struct consumer *consumer; /* in flight; it may be cancelled meanwhile */
+    } at;
+    uint64_t seq;     /* order in the queue; kept when requeued */
+    lsn_t lsn;        /* of the publish in the store; 0: not logged */
+    uint32_t ticket;  /* while in flight: packet id or delivery tag */
+    uint32_t set;     /* binding-set number in the queue */
+    uint8_t qos;      /* effective delivery QoS */
+    uint8_t state;    /* enum entry_state */
+    uint8_t attempts; /* deliveries so far, saturating */
+    uint8_t sent_qos; /* while in flight: what it was sent with (the consumer may cap it) */
     uint8_t timed : 1, counted : 1 /* uses up the session's send quota */, retained : 1 /* from a retained replay */,
         by_qos : 1 /* while in flight: acknowledged by MQTT's handshakes */;
 };
+
+static inline struct queue *entry_queue(const struct entry *e)
+{
+    return e->state == ENTRY_READY ? e->at.queue : e->at.consumer->queue;
+}
 
 struct entry_timer {
     struct wtimer timer;
@@ -137,25 +158,9 @@ struct push {
  * memory) is counted, and its logged copy settled; that is no error. Marks the queue for dispatch. */
 void queue_push(struct queue *q, const struct msg *m, const struct push *how);
 
-/* queue_is_direct: may a message of this QoS pass by the queue straight to its only consumer? True when that expects no
- * acknowledgement, is online and unblocked, and nothing waits. */
-bool queue_is_direct(const struct queue *q, uint8_t qos);
-
-/* queue_deliver_direct: hands v to that consumer without an entry. */
-void queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos);
-
-/* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition. */
-void queue_deliver_again(struct entry *e);
-
 /* queue_is_over: would one more message of `bytes` break a limit? queue_is_half: are half of the limits used? */
 bool queue_is_over(const struct queue *q, uint64_t bytes);
 bool queue_is_half(const struct queue *q);
-
-/* queue_has_taker: is there a consumer with credit? */
-bool queue_has_taker(const struct queue *q);
-
-/* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only. */
-void queue_dispatch(struct queue *q);
 
 /* queue_mark: puts q on the shard's list of queues to dispatch this turn, if anything waits in it and anybody consumes.
  */
@@ -166,6 +171,9 @@ void queue_requeue(struct entry *e);
 
 /* entry_settle: ends an entry for good (acknowledged, dropped, expired): unlinks, drops the message, frees. */
 void entry_settle(struct entry *e);
+
+/* entry_leave_ready: off queue->ready, with its count. */
+void entry_leave_ready(struct entry *e);
 
 /* queue_expire: the entry's timer fired (core/shard.c): a ready entry is dropped and counted; one in flight is left. */
 void queue_expire(struct entry *e);
@@ -178,6 +186,29 @@ uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published
 
 /* queue_set_get: the set with this number; `plain` is filled and returned for numbers below SET_PLAIN_N. */
 const struct binding_set *queue_set_get(const struct queue *q, uint32_t number, struct binding_set *plain);
+
+/* ---- core/dispatch.c: from the queue to its consumers ---- */
+
+/* queue_is_direct: may a message of this QoS pass by the queue straight to its only consumer? True when that is online,
+ * has credit, will never ask for the message again (no acknowledgement, or a session that ends with its connection),
+ * and nothing waits. */
+bool queue_is_direct(const struct queue *q, uint8_t qos);
+
+/* queue_deliver_direct: hands v to that consumer without keeping it. False: there was no memory or no ticket to note
+ * its flight, nothing was sent. */
+bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos) MUST_CHECK;
+
+/* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition. */
+void queue_deliver_again(struct entry *e);
+
+/* queue_has_taker: is there a consumer with credit? */
+bool queue_has_taker(const struct queue *q);
+
+/* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only. */
+void queue_dispatch(struct queue *q);
+
+/* queue_dispatch_ready: the same for what waits now; retained messages that still have to come are not fed in. */
+void queue_dispatch_ready(struct queue *q);
 
 /* queue_check: asserts the invariants; for tests. */
 void queue_check(const struct queue *q);

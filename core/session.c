@@ -92,8 +92,9 @@ static void give_back(struct session *s, bool ends)
     while (it != &s->inflight.head) {
         struct entry *e = LIST_ITEM(it, struct entry, node);
         it = it->prev;
-        bool foreign = e->queue != s->queue && !e->queue->is_dead;
-        if (foreign && e->state == ENTRY_SENT && e->queue->owner != s) {
+        const struct queue *q = e->at.consumer->queue;
+        bool foreign = q->owner != s && !q->is_dead;
+        if (foreign && e->state == ENTRY_SENT) {
             queue_requeue(e);
         } else if (ends) {
             stat_add(&shard_of(s)->stats, STAT_DROP_CLOSED, e->state == ENTRY_SENT);
@@ -479,9 +480,10 @@ void session_check(const struct session *s)
     LIST_EACH(&s->inflight, it)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
-        BUG_ON(e->session != s || e->state == ENTRY_READY || tickets_get(s, e->ticket) != e);
-        BUG_ON(!e->consumer || e->consumer->session != s);
-        BUG_ON((e->state == ENTRY_RECEIVED) != (e->msg == NULL));
+        BUG_ON(e->state == ENTRY_READY || tickets_get(s, e->ticket) != e);
+        BUG_ON(!e->at.consumer || e->at.consumer->session != s);
+        BUG_ON(e->state == ENTRY_RECEIVED && e->msg);
+        BUG_ON(e->state == ENTRY_SENT && !e->msg && s->expiry_s); /* it would have to be sent again */
         sent += e->counted;
         n++;
     }

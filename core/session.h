@@ -31,21 +31,6 @@ enum ack_mode {
     ACK_CUMULATIVE, /* STOMP client: one ack settles all earlier ones of this consumer */
 };
 
-/* Queue ↔ session. owner: session->consumers. */
-struct consumer {
-    struct list_node in_queue;   /* queue->consumers */
-    struct list_node in_session; /* session->consumers */
-    struct queue *queue;
-    struct session *session;
-    void *up;          /* the adapter's own subscription record, or NULL */
-    uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
-    uint32_t inflight_n;
-    uint8_t qos;              /* cap */
-    uint8_t mode;             /* enum ack_mode */
-    uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
-    uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
-};
-
 /* Tickets: number → entry; a power-of-two ring indexed by ticket, grown when two living tickets would share a slot. */
 struct tickets {
     struct entry **slot;

@@ -102,9 +102,9 @@ void stomp_ack_in(struct conn *c, const struct stomp_frame *f)
         stomp_error(c, f, STOMP_FAULT_ACK_UNKNOWN, id);
         return;
     }
-    if (!sub_fits(c, f, e->consumer))
+    if (!sub_fits(c, f, e->at.consumer))
         return;
-    bool is_all = e->consumer != NULL && e->consumer->mode == ACK_CUMULATIVE;
+    bool is_all = e->at.consumer->mode == ACK_CUMULATIVE;
     enum err err = is_all ? broker_settle_until(c, ticket, o) : broker_settle(c, ticket, o);
     BUG_ON(err != ERR_OK); /* the ticket is there, and STOMP deliveries have no handshake */
     stomp_answer(c, f);

@@ -329,9 +329,9 @@ static void retain_handling(void **state)
     assert_false(fake_last(f, FAKE_DELIVER)->retain);
     assert_int_equal(replayed(f, s, "#", &always), 1);
     assert_int_equal(fake_pub(p, "b/c", "3", 1), ERR_OK); /* not retained: the old one stays */
-    assert_int_equal(replayed(f, s, "b/#", &always), 2);  /* the live one, and the retained one */
-    assert_string_equal(fake_nth(f, FAKE_DELIVER, 0)->payload, "3");
-    assert_string_equal(fake_nth(f, FAKE_DELIVER, 1)->payload, "2");
+    assert_string_equal(fake_last(f, FAKE_DELIVER)->payload, "3");
+    assert_int_equal(replayed(f, s, "b/#", &always), 1);
+    assert_string_equal(fake_nth(f, FAKE_DELIVER, 0)->payload, "2");
     fake_free(f);
 }
 
@@ -596,7 +596,7 @@ static void cumulative(void **state)
     fake_forget(f);
     b->prefetch = 1; /* nothing comes back while we look */
     uint32_t last = LIST_ITEM(list_last(&s->session->inflight), struct entry, node)->ticket;
-    struct consumer *of_last = tickets_get(s->session, last)->consumer;
+    struct consumer *of_last = tickets_get(s->session, last)->at.consumer;
     assert_int_equal(broker_settle_until(s, last, OUTCOME_REQUEUE), ERR_OK);
     assert_int_equal(of_last->inflight_n, 0);
     assert_int_equal(of_last->queue->ready_n, of_last == b ? 5 : 2);

@@ -128,7 +128,7 @@ static void settle(struct chaos *v, struct conn *c)
     uint32_t ticket = it ? LIST_ITEM(it, struct entry, node)->ticket : rng_below(&v->r, 9);
     enum outcome o = (enum outcome)rng_below(&v->r, 5);
     enum err e;
-    if (it && LIST_ITEM(it, struct entry, node)->consumer->mode == ACK_CUMULATIVE && o != OUTCOME_RECEIVED &&
+    if (it && LIST_ITEM(it, struct entry, node)->at.consumer->mode == ACK_CUMULATIVE && o != OUTCOME_RECEIVED &&
         o != OUTCOME_COMPLETE)
         e = broker_settle_until(c, ticket, o);
     else

@@ -162,7 +162,7 @@ static void a_delivery_without_memory_is_not_forgotten(void **state)
 {
     (void)state;
     struct fake *f = fake_new(NULL);
-    struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0);
+    struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 1000);
     assert_int_equal(fake_sub(s, "t", 1), ERR_OK);
     fake_run(f);
     assert_int_equal(fake_pub(p, "t", "x", 1), ERR_OK);
@@ -171,6 +171,51 @@ static void a_delivery_without_memory_is_not_forgotten(void **state)
     assert_int_equal(f->shard->close_n[CLOSE_NOMEM], 1); /* no place for the packet id: that connection ends, said so */
     assert_int_equal(fake_count(f, FAKE_DELIVER), 0);
     fake_run(f);
+    fake_free(f);
+}
+
+/* a delivery that would have passed by the queue, but finds no memory, takes the way through the queue. */
+static void a_direct_delivery_without_memory_waits(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0);
+    assert_int_equal(fake_sub(s, "t", 1), ERR_OK);
+    assert_int_equal(fake_pub(p, "t", "1", 1), ERR_OK); /* a route, a ticket table and a pool of entries */
+    fake_run(f);
+    while (s->session->tickets.n < s->session->tickets.cap)
+        assert_int_equal(fake_pub(p, "t", "more", 1), ERR_OK);
+    uint32_t in_flight = s->session->tickets.n;
+    f->heap.fail_at = f->heap.calls + 1; /* a larger table */
+    assert_int_equal(fake_pub(p, "t", "last", 1), ERR_OK);
+    assert_true(f->heap.calls >= f->heap.fail_at);
+    assert_int_equal(s->session->queue->ready_n, 1);
+    assert_int_equal(s->session->tickets.n, in_flight);
+    fake_run(f);
+    assert_int_equal(s->session->tickets.n, in_flight + 1);
+    assert_int_equal(fake_count(f, FAKE_DELIVER), in_flight + 1);
+    fake_free(f);
+}
+
+/* in flight without the message, it ends with the session: nothing is sent again, and it is counted. */
+static void a_last_chance_keeps_no_message(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *p = fake_login(f, "p", 0), *s = fake_login(f, "s", 0), *t = fake_login(f, "t", 1000);
+    assert_int_equal(fake_sub(s, "a", 2), ERR_OK);
+    assert_int_equal(fake_sub(t, "b", 2), ERR_OK);
+    uint64_t living = f->shard->msgs.living;
+    assert_int_equal(fake_pub(p, "a", "x", 2), ERR_OK);
+    fake_run(f);
+    assert_int_equal(f->shard->msgs.living, living);
+    assert_int_equal(fake_pub(p, "b", "x", 2), ERR_OK);
+    fake_run(f);
+    assert_int_equal(f->shard->msgs.living, living + 1); /* its session may come back for it */
+    assert_int_equal(broker_settle(s, fake_nth(f, FAKE_DELIVER, 0)->ticket, OUTCOME_RECEIVED), ERR_OK);
+    conn_close(s, CLOSE_EOF);
+    fake_run(f);
+    assert_int_equal(fake_stat(f, STAT_ENTRIES), 1);
     fake_free(f);
 }
 
@@ -756,6 +801,8 @@ int main(void)
         cmocka_unit_test(tickets_against_a_set),
         cmocka_unit_test(no_memory_for_tickets),
         cmocka_unit_test(a_delivery_without_memory_is_not_forgotten),
+        cmocka_unit_test(a_direct_delivery_without_memory_waits),
+        cmocka_unit_test(a_last_chance_keeps_no_message),
         cmocka_unit_test(sent_again_in_order),
         cmocka_unit_test(a_smaller_quota_after_the_resume),
         cmocka_unit_test(cut_off_while_sending_again),

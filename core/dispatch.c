@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dispatch.c: from a queue to the consumers: who gets the next message, and what it takes to be in flight.
+ *
+ *     publish ──► queue_is_direct? ──yes──► queue_deliver_direct ────────────────┐
+ *                      │ no                                                      ├─► hand_over ─► adapter->on_deliver
+ *                      └─► queue_push ─► [ready] ─► (end of turn) dispatch_ready ┘
+ *
+ *     unacknowledged (QoS 0, ack auto)   handed over and forgotten; direct: no entry at all
+ *     acknowledged, can come back        entry with its message on the session's in-flight list
+ *     acknowledged, its last chance      the same without the message: nobody could ask for it again
+ *
+ * Invariants
+ *   1. A message passes by a queue only while nothing waits in it, so the order is the queue's.
+ *   2. An entry in flight without a message is never sent again and never requeued (is_last_chance).
+ *   3. Consumers are served in rotation, one message each.
+ * Cost    direct: one encode, at QoS 1 and 2 also an entry of 64 bytes and a ticket. Dispatch O(1) per message.
+ * Thread  own shard only. Spec    MQTT 5 §4.3, §4.6 (order), §4.9; STOMP 1.2 §SUBSCRIBE (ack).
+ */
+#include "core/adapter.h"
+#include "core/conn.h"
+#include "core/replay.h"
+#include "core/session.h"
+#include "core/shard.h"
+
+static struct shard *shard_of(const struct queue *q)
+{
+    return q->vhost->shard;
+}
+
+/* ---- who may have it ---------------------------------------------------------------------------------------- */
+
+static struct consumer *only_consumer(const struct queue *q)
+{
+    const struct list_node *first = q->consumers.head.next;
+    if (first == &q->consumers.head || first->next != &q->consumers.head)
+        return NULL;
+    return LIST_ITEM((struct list_node *)(uintptr_t)first, struct consumer, in_queue);
+}
+
+static bool wants_ack(const struct consumer *c, uint8_t qos)
+{
+    return c->mode == ACK_EACH || c->mode == ACK_CUMULATIVE || (c->mode == ACK_BY_QOS && qos > 0);
+}
+
+/* is_last_chance: no delivery of q to c is ever repeated: the session ends with its connection, nobody else consumes
+ * its queue, and MQTT cannot give a message back. */
+static bool is_last_chance(const struct queue *q, const struct consumer *c)
+{
+    return c->mode == ACK_BY_QOS && q->owner == c->session && c->session->expiry_s == 0;
+}
+
+bool queue_is_direct(const struct queue *q, uint8_t qos)
+{
+    if (q->ready_n != 0 || q->replay)
+        return false;
+    const struct consumer *c = only_consumer(q);
+    return c && (!wants_ack(c, MIN(qos, c->qos)) || is_last_chance(q, c)) && consumer_has_credit(c);
+}
+
+bool queue_has_taker(const struct queue *q)
+{
+    LIST_EACH(&q->consumers, it)
+    if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
+        return true;
+    return false;
+}
+
+/* next_consumer: the first in rotation with credit, moved to the end; NULL when none has. */
+static struct consumer *next_consumer(struct queue *q)
+{
+    LIST_EACH(&q->consumers, it)
+    {
+        struct consumer *c = LIST_ITEM(it, struct consumer, in_queue);
+        if (!consumer_has_credit(c))
+            continue;
+        if (q->consumers.head.prev != it) {
+            list_del(it);
+            list_push(&q->consumers, it);
+        }
+        return c;
+    }
+    return NULL;
+}
+
+/* ---- handing over ------------------------------------------------------------------------------------------- */
+
+static enum err hand_over(struct consumer *c, const struct delivery *d)
+{
+    struct conn *conn = c->session->conn;
+    struct shard *s = conn->shard;
+    enum err e = conn->adapter->on_deliver(conn, d);
+    if (UNLIKELY(e == ERR_NOMEM && d->ticket))
+        return ERR_OK; /* stays in flight: the connection is being closed for it */
+    if (UNLIKELY(e != ERR_OK)) {
+        stat_add(&s->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_TOO_BIG, 1);
+        return e;
+    }
+    stat_add(&s->stats, STAT_DELIVERED, 1);
+    s->turn_out += d->msg->payload.len + d->msg->topic.len;
+    return ERR_OK;
+}
+
+/* take_off: e, which is in no list and has its ticket, is in flight to c. */
+static void take_off(struct entry *e, struct consumer *c, uint32_t ticket, uint8_t qos)
+{
+    struct session *s = c->session;
+    e->state = ENTRY_SENT;
+    e->ticket = ticket;
+    e->at.consumer = c;
+    e->counted = 1;
+    e->sent_qos = qos;
+    e->by_qos = c->mode == ACK_BY_QOS;
+    list_push(&s->inflight, &e->node);
+    s->sent_n++;
+    c->inflight_n++;
+    c->queue->inflight_n++;
+}
+
+/* fly: an entry for a message that is handed over at once and for the last time. NULL: no memory, or no ticket. */
+static struct entry *fly(struct consumer *c, uint8_t qos)
+{
+    struct shard *s = shard_of(c->queue);
+    struct entry *e = pool_take(&s->entries);
+    if (!e)
+        return NULL;
+    uint32_t ticket = tickets_take(c->session, e);
+    if (!ticket) {
+        pool_give(&s->entries, e);
+        return NULL;
+    }
+    *e = (struct entry){.qos = qos, .attempts = 1};
+    take_off(e, c, ticket, qos);
+    stat_add(&s->stats, STAT_ENTRIES, 1);
+    return e;
+}
+
+bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos)
+{
+    struct binding_set plain;
+    struct consumer *c = only_consumer(q);
+    struct delivery d = {.msg = v,
+                         .set = queue_set_get(q, set, &plain),
+                         .consumer = c,
+                         .now = shard_of(q)->now,
+                         .qos = MIN(qos, c->qos)};
+    d.retain = d.set->retain_as_published && (v->flags & MSG_RETAIN);
+    struct entry *e = NULL;
+    if (wants_ack(c, d.qos)) {
+        e = fly(c, d.qos);
+        if (!e)
+            return false;
+        d.ticket = e->ticket;
+    }
+    if (hand_over(c, &d) != ERR_OK && e) /* a message too large for this peer is counted and gone */
+        entry_settle(e);
+    return true;
+}
+
+/* entry_delivery: what the adapter is told about an entry. The views live as long as v and plain. */
+static void entry_delivery(const struct entry *e, struct consumer *c, uint8_t qos, struct msgview *v,
+                           struct binding_set *plain, struct delivery *d)
+{
+    msg_view(e->msg, v);
+    *d = (struct delivery){.msg = v,
+                           .set = queue_set_get(c->queue, e->set, plain),
+                           .consumer = c,
+                           .now = shard_of(c->queue)->now,
+                           .ticket = e->ticket,
+                           .qos = qos,
+                           .attempts = e->attempts,
+                           .is_retained = e->retained,
+                           .redelivered = e->attempts > 0};
+    d->retain = e->retained || (d->set->retain_as_published && (v->flags & MSG_RETAIN));
+}
+
+/* deliver: a ready entry to c. False: it stays, for there is no ticket. */
+static bool deliver(struct entry *e, struct consumer *c)
+{
+    uint8_t qos = MIN(e->qos, c->qos);
+    bool acked = wants_ack(c, qos);
+    if (acked) {
+        uint32_t ticket = tickets_take(c->session, e);
+        if (!ticket)
+            return false;
+        entry_leave_ready(e);
+        take_off(e, c, ticket, qos);
+    }
+    struct msgview v;
+    struct binding_set plain;
+    struct delivery d;
+    entry_delivery(e, c, qos, &v, &plain, &d);
+    if (e->attempts > 0)
+        stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
+    if (e->attempts < UINT8_MAX)
+        e->attempts++;
+    enum err err = hand_over(c, &d);
+    if (!acked || err != ERR_OK)
+        entry_settle(e);
+    return true;
+}
+
+void queue_deliver_again(struct entry *e)
+{
+    struct consumer *c = e->at.consumer;
+    struct msgview v;
+    struct binding_set plain;
+    struct delivery d;
+    BUG_ON(!e->msg);
+    entry_delivery(e, c, e->sent_qos, &v, &plain, &d);
+    d.redelivered = true;
+    if (e->attempts < UINT8_MAX)
+        e->attempts++;
+    stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
+    if (hand_over(c, &d) != ERR_OK)
+        entry_settle(e);
+}
+
+/* ---- dispatch ----------------------------------------------------------------------------------------------- */
+
+void queue_dispatch_ready(struct queue *q)
+{
+    while (!list_is_empty(&q->ready)) {
+        struct consumer *c = next_consumer(q);
+        if (!c)
+            return;
+        struct entry *e = LIST_ITEM(list_first(&q->ready), struct entry, node);
+        if (e->timed && e->msg->expires_at <= shard_of(q)->now) {
+            queue_expire(e); /* [MQTT-3.3.2-5] its delivery has not begun */
+            continue;
+        }
+        if (!deliver(e, c)) {
+            if (c->session->tickets.n < c->session->ticket_max)
+                conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
+            return;
+        }
+    }
+}
+
+/* feed: lets retained messages in behind what waits. False when there is nothing to dispatch for now. */
+static bool feed(struct queue *q)
+{
+    enum { REPLAY_BATCH = 256 };
+    if (q->replay)
+        (void)replay_feed(q, REPLAY_BATCH);
+    if (!list_is_empty(&q->ready))
+        return true;
+    if (q->replay && queue_has_taker(q))
+        queue_mark(q); /* the cursor found nothing among the topics it looked at: it goes on in the next round */
+    return false;
+}
+
+void queue_dispatch(struct queue *q)
+{
+    if (q->is_dead)
+        return;
+    while (feed(q)) {
+        queue_dispatch_ready(q);
+        if (!q->replay || !list_is_empty(&q->ready))
+            return;
+    }
+}
