@@ -381,56 +381,83 @@ static void credit_back(struct conn *c, struct session *me, struct queue *q, boo
         queue_mark(q);
 }
 
-static enum err received(struct conn *c, struct entry *e)
+/* outcome_fits: may the peer answer so? qos: of a delivery answered by MQTT's handshakes; 0: by ACK and NACK. */
+static bool outcome_fits(enum outcome o, uint8_t qos, enum entry_state state)
 {
-    if (!e->by_qos || e->sent_qos != 2)
-        return ERR_PROTOCOL;
-    if (e->state == ENTRY_SENT) {
-        if (e->timed)
-            wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
-        if (e->msg)
-            msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
-        e->msg = NULL;
-        e->state = ENTRY_RECEIVED;
+    switch (o) {
+    case OUTCOME_RECEIVED:
+        return qos == 2;
+    case OUTCOME_COMPLETE:
+        return state == ENTRY_RECEIVED;
+    case OUTCOME_ACK:
+        return qos != 2; /* a PUBACK does not answer QoS 2 */
+    case OUTCOME_REQUEUE:
+    case OUTCOME_REJECT:
+        return true;
     }
-    c->adapter->on_release(c, e->ticket);
-    return ERR_OK;
+    return false;
 }
 
-static enum err settle(struct conn *c, struct entry *e, enum outcome o)
+static void count_outcome(struct shard *s, enum outcome o)
 {
-    struct shard *s = c->shard;
-    struct queue *q = entry_queue(e);
-    if (o == OUTCOME_RECEIVED)
-        return received(c, e);
-    if (o == OUTCOME_ACK && e->by_qos && e->sent_qos == 2)
-        return ERR_PROTOCOL; /* a PUBACK does not answer QoS 2 */
-    if (o == OUTCOME_COMPLETE && e->state != ENTRY_RECEIVED)
-        return ERR_PROTOCOL;
-    if (o == OUTCOME_REQUEUE && e->state == ENTRY_SENT && !e->msg)
-        return ERR_PROTOCOL; /* MQTT has no such answer, and nothing is left to give back */
-    if (o == OUTCOME_REQUEUE && !q->is_dead && e->state == ENTRY_SENT) {
-        queue_requeue(e);
-        return ERR_OK;
-    }
     static const enum stat counted_as[] = {[OUTCOME_ACK] = STAT_SETTLED,
                                            [OUTCOME_COMPLETE] = STAT_SETTLED,
                                            [OUTCOME_REQUEUE] = STAT_DROP_CLOSED, /* its queue is gone */
                                            [OUTCOME_REJECT] = STAT_DROP_REJECTED};
     stat_add(&s->stats, counted_as[o], 1);
-    entry_settle(e);
+}
+
+static void received(struct conn *c, struct entry *e)
+{
+    if (e->state == ENTRY_SENT) {
+        if (e->timed)
+            wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
+        msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
+        e->msg = NULL;
+        e->state = ENTRY_RECEIVED;
+    }
+    c->adapter->on_release(c, e->ticket);
+}
+
+static enum err settle(struct conn *c, struct entry *e, enum outcome o)
+{
+    if (!outcome_fits(o, e->by_qos ? e->sent_qos : 0, (enum entry_state)e->state))
+        return ERR_PROTOCOL;
+    if (o == OUTCOME_RECEIVED) {
+        received(c, e);
+    } else if (o == OUTCOME_REQUEUE && !e->at.consumer->queue->is_dead && e->state == ENTRY_SENT) {
+        queue_requeue(e);
+    } else {
+        count_outcome(c->shard, o);
+        entry_settle(e);
+    }
+    return ERR_OK;
+}
+
+/* settle_bare: the same where nothing was kept. */
+static enum err settle_bare(struct conn *c, struct flight *f, enum outcome o)
+{
+    if (o == OUTCOME_REQUEUE || !outcome_fits(o, f->qos, (enum entry_state)f->state))
+        return ERR_PROTOCOL; /* MQTT has no way to give a message back */
+    if (o == OUTCOME_RECEIVED) {
+        f->state = ENTRY_RECEIVED;
+        c->adapter->on_release(c, f->ticket);
+        return ERR_OK;
+    }
+    count_outcome(c->shard, o);
+    flight_end(c->session, f);
     return ERR_OK;
 }
 
 enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
 {
     struct session *me = c->session;
-    struct entry *e = tickets_get(me, ticket);
-    if (!e)
+    struct flight *f = tickets_get(me, ticket);
+    if (!f)
         return ERR_NOT_FOUND;
-    struct queue *q = entry_queue(e);
+    struct queue *q = flight_consumer(f)->queue;
     bool was_full = me->sent_n >= me->quota;
-    enum err err = settle(c, e, o);
+    enum err err = f->is_bare ? settle_bare(c, f, o) : settle(c, f->of.entry, o);
     if (err == ERR_OK)
         credit_back(c, me, q, was_full);
     return err;
@@ -439,7 +466,8 @@ enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
 enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
 {
     struct session *me = c->session;
-    struct entry *last = tickets_get(me, ticket);
+    const struct flight *f = tickets_get(me, ticket);
+    struct entry *last = f ? flight_entry(f) : NULL;
     if (!last)
         return ERR_NOT_FOUND;
     struct consumer *k = last->at.consumer;

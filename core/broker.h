@@ -69,8 +69,8 @@ struct publish {
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
  * wanted it); ERR_FULL (refused by a queue with reject-publish, the retained limit or the store: nothing was stored
  * anywhere); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id already open: the message is a repetition, nothing is
- * published, the receipt is answered (after the first one) [MQTT-4.3.3-10]. */
-void broker_publish(struct conn *c, const struct publish *p);
+ * published, the receipt is answered (after the first one) [MQTT-4.3.3-10]. p->msg.publisher is filled in. */
+void broker_publish(struct conn *c, struct publish *p);
 
 /* broker_publish_shard: the same without a connection (wills, dead letters, $SYS). */
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m);

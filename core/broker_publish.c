@@ -266,7 +266,7 @@ static enum err find_route(struct conn *c, struct journey *j)
     return j->route ? ERR_OK : ERR_NOMEM;
 }
 
-void broker_publish(struct conn *c, const struct publish *p)
+void broker_publish(struct conn *c, struct publish *p)
 {
     struct shard *s = c->shard;
     struct session *me = c->session;
@@ -275,12 +275,11 @@ void broker_publish(struct conn *c, const struct publish *p)
         conn_owe(c, p->receipt, ERR_OK, s->lsn_last); /* the first one's record may still be on its way */
         return;
     }
-    struct msgview view = p->msg;
-    view.publisher = me->number;
+    p->msg.publisher = me->number;
     struct journey j = {.s = s,
                         .v = me->vhost,
                         .x = p->exchange ? p->exchange : me->vhost->topic_exchange,
-                        .view = &view,
+                        .view = &p->msg,
                         .publisher = me,
                         .rx_id = p->rx_id};
     enum err e = find_route(c, &j);

@@ -171,9 +171,9 @@ void conn_end(struct conn *c)
 
 /* ---- output ------------------------------------------------------------------------------------------------- */
 
-struct outv *conn_out(struct conn *c)
+struct outv *conn_out_new(struct conn *c)
 {
-    if (UNLIKELY(!c->out)) {
+    if (!c->out) {
         c->out = outv_new(&c->shard->outvs);
         if (!c->out) {
             conn_close(c, CLOSE_NOMEM);

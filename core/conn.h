@@ -94,7 +94,11 @@ static inline void *conn_state(struct conn *c)
 /* conn_out: where to put bytes for the peer; marks the connection dirty, so it is flushed at the end of the turn. NULL
  * when out of memory (the connection is then being closed). The pointer is good until the next verb: ask again after
  * it. */
-struct outv *conn_out(struct conn *c) MUST_CHECK;
+struct outv *conn_out_new(struct conn *c) MUST_CHECK;
+static inline struct outv *conn_out(struct conn *c)
+{
+    return LIKELY(c->out && c->is_dirty) ? c->out : conn_out_new(c);
+}
 
 /* conn_chunk: the reference that input slices of the running on_bytes live in, for msgview.owner; NULL: must be copied.
  */

@@ -8,14 +8,14 @@
  *
  *     unacknowledged (QoS 0, ack auto)   handed over and forgotten; direct: no entry at all
  *     acknowledged, can come back        entry with its message on the session's in-flight list
- *     acknowledged, its last chance      the same without the message: nobody could ask for it again
+ *     acknowledged, its last chance      a bare flight (core/flight.h): nobody could ask for it again
  *
  * Invariants
  *   1. A message passes by a queue only while nothing waits in it, so the order is the queue's.
- *   2. An entry in flight without a message is never sent again and never requeued (is_last_chance).
+ *   2. What is not kept is never sent again and never requeued (is_last_chance).
  *   3. Consumers are served in rotation, one message each.
- * Cost    direct: one encode, at QoS 1 and 2 also an entry of 64 bytes and a ticket. Dispatch O(1) per message.
- * Thread  own shard only. Spec    MQTT 5 §4.3, §4.6 (order), §4.9; STOMP 1.2 §SUBSCRIBE (ack).
+ * Cost    direct: one encode, at QoS 1 and 2 also a place of 16 bytes in the ring of tickets. Dispatch O(1) per
+ * message. Thread  own shard only. Spec    MQTT 5 §4.3, §4.6 (order), §4.9; STOMP 1.2 §SUBSCRIBE (ack).
  */
 #include "core/adapter.h"
 #include "core/conn.h"
@@ -101,12 +101,18 @@ static enum err hand_over(struct consumer *c, const struct delivery *d)
     return ERR_OK;
 }
 
-/* take_off: e, which is in no list and has its ticket, is in flight to c. */
-static void take_off(struct entry *e, struct consumer *c, uint32_t ticket, uint8_t qos)
+/* take_off: a ready entry is in flight to c. False: no ticket; it stays where it is. */
+static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
 {
     struct session *s = c->session;
+    struct flight *f = tickets_take(s);
+    if (!f)
+        return false;
+    f->of.entry = e;
+    f->is_bare = 0;
+    entry_leave_ready(e);
     e->state = ENTRY_SENT;
-    e->ticket = ticket;
+    e->ticket = f->ticket;
     e->at.consumer = c;
     e->counted = 1;
     e->sent_qos = qos;
@@ -115,24 +121,7 @@ static void take_off(struct entry *e, struct consumer *c, uint32_t ticket, uint8
     s->sent_n++;
     c->inflight_n++;
     c->queue->inflight_n++;
-}
-
-/* fly: an entry for a message that is handed over at once and for the last time. NULL: no memory, or no ticket. */
-static struct entry *fly(struct consumer *c, uint8_t qos)
-{
-    struct shard *s = shard_of(c->queue);
-    struct entry *e = pool_take(&s->entries);
-    if (!e)
-        return NULL;
-    uint32_t ticket = tickets_take(c->session, e);
-    if (!ticket) {
-        pool_give(&s->entries, e);
-        return NULL;
-    }
-    *e = (struct entry){.qos = qos, .attempts = 1};
-    take_off(e, c, ticket, qos);
-    stat_add(&s->stats, STAT_ENTRIES, 1);
-    return e;
+    return true;
 }
 
 bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos)
@@ -145,15 +134,15 @@ bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set
                          .now = shard_of(q)->now,
                          .qos = MIN(qos, c->qos)};
     d.retain = d.set->retain_as_published && (v->flags & MSG_RETAIN);
-    struct entry *e = NULL;
+    struct flight *f = NULL;
     if (wants_ack(c, d.qos)) {
-        e = fly(c, d.qos);
-        if (!e)
+        f = flight_begin(c, d.qos);
+        if (UNLIKELY(!f))
             return false;
-        d.ticket = e->ticket;
+        d.ticket = f->ticket;
     }
-    if (hand_over(c, &d) != ERR_OK && e) /* a message too large for this peer is counted and gone */
-        entry_settle(e);
+    if (hand_over(c, &d) != ERR_OK && f) /* a message too large for this peer is counted and gone */
+        flight_end(c->session, f);
     return true;
 }
 
@@ -179,13 +168,8 @@ static bool deliver(struct entry *e, struct consumer *c)
 {
     uint8_t qos = MIN(e->qos, c->qos);
     bool acked = wants_ack(c, qos);
-    if (acked) {
-        uint32_t ticket = tickets_take(c->session, e);
-        if (!ticket)
-            return false;
-        entry_leave_ready(e);
-        take_off(e, c, ticket, qos);
-    }
+    if (acked && !take_off(e, c, qos))
+        return false;
     struct msgview v;
     struct binding_set plain;
     struct delivery d;
@@ -206,7 +190,6 @@ void queue_deliver_again(struct entry *e)
     struct msgview v;
     struct binding_set plain;
     struct delivery d;
-    BUG_ON(!e->msg);
     entry_delivery(e, c, e->sent_qos, &v, &plain, &d);
     d.redelivered = true;
     if (e->attempts < UINT8_MAX)

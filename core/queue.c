@@ -257,7 +257,9 @@ static void land(struct entry *e)
         s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
     }
     list_del(&e->node);
-    tickets_give(s, e->ticket);
+    struct flight *f = tickets_get(s, e->ticket);
+    BUG_ON(!f || flight_entry(f) != e);
+    tickets_give(s, f);
     q->inflight_n--;
     s->sent_n -= e->counted;
     consumer_settled(c);
@@ -305,7 +307,6 @@ void queue_expire(struct entry *e)
 void queue_requeue(struct entry *e)
 {
     struct queue *q = entry_queue(e);
-    BUG_ON(!e->msg);
     land(e);
     e->state = ENTRY_READY;
     e->ticket = 0;
@@ -389,9 +390,9 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
 
 /* ---- dispatch ----------------------------------------------------------------------------------------------- */
 
-void queue_mark(struct queue *q)
+void queue_mark_waiting(struct queue *q)
 {
-    if (q->is_dirty || q->is_dead || list_is_empty(&q->consumers) || (q->ready_n == 0 && !q->replay))
+    if (q->is_dirty || q->is_dead || list_is_empty(&q->consumers))
         return;
     struct shard *s = shard_of(q);
     q->is_dirty = 1;

@@ -64,7 +64,7 @@ struct consumer {
  * struct entry_timer in front of it (timed = 1). */
 struct entry {
     struct list_node node; /* queue->ready or session->inflight */
-    const struct msg *msg; /* in flight NULL: the peer has it, or nobody could send it again */
+    const struct msg *msg; /* NULL when the peer has it (RECEIVED) */
     union {
         struct queue *queue;       /* ready */
         struct consumer *consumer; /* in flight; it may be cancelled meanwhile */
@@ -164,7 +164,12 @@ bool queue_is_half(const struct queue *q);
 
 /* queue_mark: puts q on the shard's list of queues to dispatch this turn, if anything waits in it and anybody consumes.
  */
-void queue_mark(struct queue *q);
+void queue_mark_waiting(struct queue *q);
+static inline void queue_mark(struct queue *q)
+{
+    if (q->ready_n != 0 || q->replay)
+        queue_mark_waiting(q);
+}
 
 /* queue_requeue: puts an in-flight entry back at its original place. */
 void queue_requeue(struct entry *e);

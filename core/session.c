@@ -4,7 +4,7 @@
  *
  *     conn ◄──────► session ──► own queue ◄── bindings (one per filter)
  *                     │  └────► consumers ──► own queue, named queues
- *                     └───────► in flight, in send order, found by ticket (packet id)
+ *                     └───────► in flight: by ticket (core/flight.c), those that are kept also in the order of sending
  *
  * Life:  attach (new or resumed) ─► online ─► detach ─┬─ expiry 0: will, end
  *                                                     └─ offline: will after its delay, end after its expiry ─► attach
@@ -12,7 +12,7 @@
  *
  * Invariants
  *   1. Session and conn point to each other or to NULL.
- *   2. Every in-flight entry has one ticket, and tickets_get finds exactly the in-flight entries.
+ *   2. Every entry on the in-flight list has one ticket; all other tickets are of bare flights.
  *   3. sent_n counts the in-flight entries sent on THIS connection that have not given their slot back; <= quota.
  *   4. A session ends once; it is freed at the end of the turn.
  * Cost    about 200 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket
@@ -113,6 +113,7 @@ void session_end(struct session *s)
         shard_append(shard, &(struct store_rec){.kind = STORE_SESSION_END, .session = s->number});
     s->resend = NULL;
     give_back(s, true);
+    stat_add(&shard->stats, STAT_DROP_CLOSED, flights_drop(s));
     LIST_EACH(&s->consumers, it)
     consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
     if (s->conn)
@@ -186,10 +187,6 @@ void session_detach(struct session *s, enum close_reason why)
     conn_unhold(s->conn);
     s->conn->session = NULL;
     s->conn = NULL;
-    s->sent_n = 0;
-    s->resend = NULL;
-    LIST_EACH(&s->inflight, it)
-    LIST_ITEM(it, struct entry, node)->counted = 0;
     if (!close_has_will(why))
         session_drop_will(s);
     if (s->expiry_s == 0) {
@@ -197,6 +194,10 @@ void session_detach(struct session *s, enum close_reason why)
         session_end(s);
         return;
     }
+    s->sent_n = 0;
+    s->resend = NULL;
+    LIST_EACH(&s->inflight, it)
+    LIST_ITEM(it, struct entry, node)->counted = 0;
     give_back(s, false);
     if (s->will && s->will->delay_s == 0)
         will_publish(s);
@@ -349,74 +350,6 @@ void session_resend(struct session *s)
         session_wake(s);
 }
 
-/* ---- tickets ------------------------------------------------------------------------------------------------ */
-
-static bool tickets_grow(struct session *s)
-{
-    struct tickets *t = &s->tickets;
-    uint32_t cap = t->cap ? t->cap * 2 : 8;
-    if (t->cap > s->ticket_max)
-        return false;
-    struct entry **slot = mem_zalloc(mem_of(s), cap * sizeof(*slot));
-    if (!slot)
-        return false;
-    for (uint32_t i = 0; i < t->cap; i++)
-        if (t->slot[i])
-            slot[t->slot[i]->ticket & (cap - 1)] = t->slot[i];
-    mem_free(mem_of(s), t->slot);
-    t->slot = slot;
-    t->cap = cap;
-    return true;
-}
-
-uint32_t tickets_take(struct session *s, struct entry *e)
-{
-    struct tickets *t = &s->tickets;
-    if (t->n >= s->ticket_max)
-        return 0;
-    if (t->cap == 0 && !tickets_grow(s))
-        return 0;
-    for (;;) {
-        uint32_t n = t->next;
-        struct entry **slot = &t->slot[n & (t->cap - 1)];
-        if (*slot == NULL) {
-            *slot = e;
-            t->n++;
-            t->next = n >= s->ticket_max ? 1 : n + 1;
-            return n;
-        }
-        /* Still in flight since an earlier round [MQTT-2.2.1-4], or its place is taken by one that is: any other
-         * number will do while there is room. */
-        if (t->n * 2 >= t->cap && (*slot)->ticket != n) {
-            if (!tickets_grow(s))
-                return 0;
-            continue;
-        }
-        t->next = n >= s->ticket_max ? 1 : n + 1;
-    }
-}
-
-struct entry *tickets_get(const struct session *s, uint32_t ticket)
-{
-    if (s->tickets.cap == 0 || ticket == 0)
-        return NULL;
-    struct entry *e = s->tickets.slot[ticket & (s->tickets.cap - 1)];
-    return e && e->ticket == ticket ? e : NULL;
-}
-
-void tickets_give(struct session *s, uint32_t ticket)
-{
-    struct tickets *t = &s->tickets;
-    BUG_ON(!tickets_get(s, ticket));
-    t->slot[ticket & (t->cap - 1)] = NULL;
-    t->n--;
-    if (t->n == 0 && t->cap > 64) { /* a burst is over */
-        mem_free(mem_of(s), t->slot);
-        t->slot = NULL;
-        t->cap = 0;
-    }
-}
-
 /* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
 
 static uint16_t rx_place(const struct session *s, uint16_t id)
@@ -480,12 +413,19 @@ void session_check(const struct session *s)
     LIST_EACH(&s->inflight, it)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
-        BUG_ON(e->state == ENTRY_READY || tickets_get(s, e->ticket) != e);
+        const struct flight *f = tickets_get(s, e->ticket);
+        BUG_ON(e->state == ENTRY_READY || !f || flight_entry(f) != e);
         BUG_ON(!e->at.consumer || e->at.consumer->session != s);
-        BUG_ON(e->state == ENTRY_RECEIVED && e->msg);
-        BUG_ON(e->state == ENTRY_SENT && !e->msg && s->expiry_s); /* it would have to be sent again */
+        BUG_ON((e->state == ENTRY_RECEIVED) != (e->msg == NULL));
         sent += e->counted;
         n++;
+    }
+    for (uint32_t i = 0; i < s->tickets.cap; i++) {
+        const struct flight *f = &s->tickets.slot[i];
+        bool bare = f->ticket && f->is_bare;
+        BUG_ON(bare && (s->expiry_s || f->of.consumer->session != s)); /* it would have to be sent again */
+        sent += bare;
+        n += bare;
     }
     BUG_ON(n != s->tickets.n || sent != s->sent_n);
     BUG_ON(s->conn && s->sent_n > s->quota);

@@ -19,6 +19,7 @@
 #include "core/base/slice.h"
 #include "core/base/wheel.h"
 #include "core/close.h"
+#include "core/flight.h"
 #include "core/msg.h"
 #include "core/queue.h"
 
@@ -29,13 +30,6 @@ enum ack_mode {
     ACK_BY_QOS,     /* MQTT: QoS 0 as ACK_NONE, 1 and 2 with their handshakes */
     ACK_EACH,       /* STOMP client-individual */
     ACK_CUMULATIVE, /* STOMP client: one ack settles all earlier ones of this consumer */
-};
-
-/* Tickets: number → entry; a power-of-two ring indexed by ticket, grown when two living tickets would share a slot. */
-struct tickets {
-    struct entry **slot;
-    uint32_t cap, n;
-    uint32_t next; /* next number to try; 1 .. max */
 };
 
 struct will {
@@ -51,24 +45,24 @@ struct rx_ids {
 
 /* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. */
 struct session {
-    struct vhost *vhost;
     struct conn *conn;   /* NULL: offline */
     struct queue *queue; /* own queue; made by the first subscription or when the session outlives a conn */
-    struct list consumers;
-    struct list inflight; /* entries, in send order */
+    struct vhost *vhost;
     struct entry *resend; /* first in-flight entry to send again on the new connection, or NULL */
+    uint32_t sent_n;      /* of the quota, used */
+    uint32_t quota;       /* deliveries in flight at once on this connection */
     struct tickets tickets;
+    uint32_t ticket_max;  /* 65535 for MQTT */
+    uint32_t expiry_s;    /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
+    struct list inflight; /* entries, in send order */
+    struct list consumers;
     struct rx_ids rx;
     struct will *will;
     struct list_node all;        /* shard->sessions, or the graveyard */
     struct wtimer timer;         /* offline: the sooner of will delay and expiry */
     mono_ms will_at, expires_at; /* offline; 0: none */
     uint64_t number;             /* never reused: publisher identity for no-local */
-    uint32_t expiry_s;           /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
-    uint32_t quota;              /* deliveries in flight at once on this connection */
-    uint32_t sent_n;             /* of the quota, used */
     uint32_t binding_n;
-    uint32_t ticket_max; /* 65535 for MQTT */
     uint8_t is_dead : 1;
     uint16_t id_len;
     uint8_t id[];
@@ -127,11 +121,6 @@ void session_resend(struct session *s);
 
 /* session_timer: will delay or expiry came due (core/shard.c). */
 void session_timer(struct session *s, mono_ms now);
-
-/* tickets_*: take gives the entry a free number (1..max) or 0 when none is free or memory is out. */
-uint32_t tickets_take(struct session *s, struct entry *e) MUST_CHECK;
-struct entry *tickets_get(const struct session *s, uint32_t ticket);
-void tickets_give(struct session *s, uint32_t ticket);
 
 /* rx_has, rx_add (ERR_NOMEM, ERR_FULL above `max`), rx_del (false if it was not there). */
 bool rx_has(const struct session *s, uint16_t id);

@@ -21,18 +21,25 @@
  */
 #include "proto_mqtt/mqtt_conn.h"
 
-static void put_ack(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
+/* put_refusal: an ack with a reason code; 5.0 only. */
+static void put_refusal(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
 {
     uint8_t out[16];
     struct mqtt_ack a = {.type = (uint8_t)type, .code = code, .packet_id = packet_id};
-    if (LIKELY(code == MQTT_RC_SUCCESS)) {
-        mqtt_ack_put(out, type, packet_id);
-        mqtt_say(c, out, MQTT_ACK_BYTES);
-        return;
-    }
     ptrdiff_t n = mqtt_ack_encode(&a, MQTT_V5, out, sizeof out);
     BUG_ON(n <= 0);
     mqtt_say(c, out, (size_t)n);
+}
+
+static void put_ack(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
+{
+    uint8_t out[MQTT_ACK_BYTES];
+    if (UNLIKELY(code != MQTT_RC_SUCCESS)) {
+        put_refusal(c, type, code, packet_id);
+        return;
+    }
+    mqtt_ack_put(out, type, packet_id);
+    mqtt_say(c, out, sizeof out);
 }
 
 static void give_slot(struct mqtt_conn *m)

@@ -97,14 +97,15 @@ void stomp_ack_in(struct conn *c, const struct stomp_frame *f)
     if (!get_id(c, f, buf, sizeof buf, &id) || !outcome_of(c, f, &o))
         return;
     uint32_t ticket = ticket_of(c, id);
-    const struct entry *e = tickets_get(c->session, ticket);
-    if (e == NULL) {
+    const struct flight *flight = tickets_get(c->session, ticket);
+    if (flight == NULL) {
         stomp_error(c, f, STOMP_FAULT_ACK_UNKNOWN, id);
         return;
     }
-    if (!sub_fits(c, f, e->at.consumer))
+    const struct consumer *k = flight_consumer(flight);
+    if (!sub_fits(c, f, k))
         return;
-    bool is_all = e->at.consumer->mode == ACK_CUMULATIVE;
+    bool is_all = k->mode == ACK_CUMULATIVE;
     enum err err = is_all ? broker_settle_until(c, ticket, o) : broker_settle(c, ticket, o);
     BUG_ON(err != ERR_OK); /* the ticket is there, and STOMP deliveries have no handshake */
     stomp_answer(c, f);

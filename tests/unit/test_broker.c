@@ -596,7 +596,7 @@ static void cumulative(void **state)
     fake_forget(f);
     b->prefetch = 1; /* nothing comes back while we look */
     uint32_t last = LIST_ITEM(list_last(&s->session->inflight), struct entry, node)->ticket;
-    struct consumer *of_last = tickets_get(s->session, last)->at.consumer;
+    struct consumer *of_last = flight_consumer(tickets_get(s->session, last));
     assert_int_equal(broker_settle_until(s, last, OUTCOME_REQUEUE), ERR_OK);
     assert_int_equal(of_last->inflight_n, 0);
     assert_int_equal(of_last->queue->ready_n, of_last == b ? 5 : 2);

@@ -265,7 +265,7 @@ static void random_settling(void **state)
             assert_true(open_n[k] <= 1 + k * 3);
             while (open_n[k] > 0 && rng_chance(&r, 70)) {
                 uint32_t at = rng_below(&r, open_n[k]), ticket = open[k][at];
-                const struct msg *m = tickets_get(s[k]->session, ticket)->msg;
+                const struct msg *m = flight_entry(tickets_get(s[k]->session, ticket))->msg;
                 char text[16] = {0};
                 memcpy(text, m->bytes + m->topic_len, m->payload_len);
                 bool ack = rng_chance(&r, 60);
@@ -390,7 +390,7 @@ static void rotation_and_prefetch(void **state)
     fake_run(f);
     assert_int_equal(q->ready_n, 25);
     fake_forget(f);
-    assert_int_equal(broker_settle(s[1], s[1]->session->tickets.slot[1]->ticket, OUTCOME_ACK), ERR_OK);
+    assert_int_equal(broker_settle(s[1], s[1]->session->tickets.slot[1].ticket, OUTCOME_ACK), ERR_OK);
     fake_run(f);
     assert_int_equal(fake_count(f, FAKE_DELIVER), 1);
     assert_int_equal(fake_count_of(f, FAKE_DELIVER, s[1]), 1);

@@ -460,10 +460,10 @@ static void byte_limits_do_not_cut_a_replay_short(void **state)
                 fake_run(f);
                 for (uint32_t n = fake_count(f, FAKE_DELIVER); qos && n-- > 0;) {
                     uint32_t ticket = fake_nth(f, FAKE_DELIVER, n)->ticket;
-                    struct entry *e = tickets_get(s->session, ticket);
-                    if (e && qos == 2)
+                    bool flies = tickets_get(s->session, ticket) != NULL;
+                    if (flies && qos == 2)
                         assert_int_equal(broker_settle(s, ticket, OUTCOME_RECEIVED), ERR_OK);
-                    if (e)
+                    if (flies)
                         assert_int_equal(broker_settle(s, ticket, qos == 2 ? OUTCOME_COMPLETE : OUTCOME_ACK), ERR_OK);
                 }
             }

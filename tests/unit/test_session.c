@@ -60,17 +60,21 @@ static void slots_init(struct slots *v, uint32_t ticket_max)
 
 static uint32_t take(struct slots *v, unsigned i)
 {
-    uint32_t t = tickets_take(v->s, &v->e[i]);
-    v->e[i].ticket = t;
-    if (t)
-        assert_ptr_equal(tickets_get(v->s, t), &v->e[i]);
-    return t;
+    struct flight *f = tickets_take(v->s);
+    v->e[i].ticket = f ? f->ticket : 0;
+    if (f) {
+        f->of.entry = &v->e[i];
+        assert_ptr_equal(tickets_get(v->s, f->ticket), f);
+    }
+    return v->e[i].ticket;
 }
 
 static void give(struct slots *v, unsigned i)
 {
     uint32_t t = v->e[i].ticket;
-    tickets_give(v->s, t);
+    struct flight *f = tickets_get(v->s, t);
+    assert_ptr_equal(f->of.entry, &v->e[i]);
+    tickets_give(v->s, f);
     v->e[i].ticket = 0;
     assert_null(tickets_get(v->s, t));
 }
@@ -260,7 +264,8 @@ static void sent_again_in_order(void **state)
     for (uint32_t t = 1; t <= 7; t++)
         if (tickets_get(s->session, t))
             assert_int_equal(
-                broker_settle(s, t, tickets_get(s->session, t)->sent_qos == 2 ? OUTCOME_RECEIVED : OUTCOME_ACK),
+                broker_settle(s, t,
+                              flight_entry(tickets_get(s->session, t))->sent_qos == 2 ? OUTCOME_RECEIVED : OUTCOME_ACK),
                 ERR_OK);
     for (uint32_t t = 1; t <= 7; t++)
         if (tickets_get(s->session, t))
