@@ -331,9 +331,9 @@ static void feed(struct conn *c, struct chunk *k, size_t len)
     if (!c->adapter)
         eaten = claim(c, k->p, len);
     if (c->adapter && !c->is_closing && !c->attach_late && eaten < len) {
-        c->reading = k;
+        c->shard->reading = &k->ref;
         eaten += c->adapter->on_bytes(c, k->p + eaten, len - eaten);
-        c->reading = NULL;
+        c->shard->reading = NULL;
         BUG_ON(eaten > len);
     }
     size_t rest = len - eaten;
@@ -580,6 +580,11 @@ void conn_tick(struct conn *c, mono_ms now)
         return;
     }
     conn_wants_tick(c, c->adapter ? c->adapter->on_tick(c, now) : MONO_NEVER);
+}
+
+struct ref *conn_chunk(const struct conn *c)
+{
+    return c->shard->reading;
 }
 
 mono_ms conn_now(const struct conn *c)

@@ -63,7 +63,6 @@ struct conn {
     struct session *session;
     struct outv *out;          /* NULL: nothing to say */
     struct chunk *rx;          /* a partial packet: rx->p[0..rx_len), NULL: none */
-    struct chunk *reading;     /* while on_bytes runs: what the input lies in */
     struct owed_ring *owed;    /* NULL: no receipt waits */
     const struct route *route; /* last topic's route and its serial */
     struct conn *ready_next, *dirty_next;
@@ -102,10 +101,7 @@ static inline struct outv *conn_out(struct conn *c)
 
 /* conn_chunk: the reference that input slices of the running on_bytes live in, for msgview.owner; NULL: must be copied.
  */
-static inline struct ref *conn_chunk(struct conn *c)
-{
-    return c->reading ? &c->reading->ref : NULL;
-}
+struct ref *conn_chunk(const struct conn *c);
 
 /* conn_need: the pending packet has `total` bytes in all (from the first byte not eaten): lets the reader allocate
  * once. */

@@ -28,14 +28,16 @@ enum {
 };
 
 struct msgview {
-    struct slice topic;   /* the key, MQTT spelling for topic exchanges */
-    struct slice payload; /* opaque */
-    struct slice attrs;   /* core/attrs.h */
-    struct ref *owner;    /* what payload points into, so that output may refer to it; NULL: copy */
-    mono_ms expires_at;   /* 0: never */
-    uint64_t publisher;   /* session number of the publisher; 0: none. For no-local */
-    uint8_t qos;          /* delivery QoS offered, 0..2 */
-    uint8_t flags;        /* MSG_... */
+    struct slice topic;    /* the key, MQTT spelling for topic exchanges */
+    struct slice payload;  /* opaque */
+    struct slice attrs;    /* core/attrs.h */
+    struct ref *owner;     /* what payload and wire point into, so that output may refer to it; NULL: copy */
+    struct slice wire;     /* the packet as it came, where its bytes may do for a receiver, too; else empty */
+    const void *wire_form; /* what these bytes are: only the adapter that set it knows; NULL: no wire */
+    mono_ms expires_at;    /* 0: never */
+    uint64_t publisher;    /* session number of the publisher; 0: none. For no-local */
+    uint8_t qos;           /* delivery QoS offered, 0..2 */
+    uint8_t flags;         /* MSG_... */
 };
 
 struct msg_pool;
@@ -85,6 +87,8 @@ static inline void msg_view(const struct msg *m, struct msgview *out)
     out->attrs = slice_make(m->bytes + m->topic_len, m->attrs_len);
     out->payload = slice_make(m->bytes + m->topic_len + m->attrs_len, m->payload_len);
     out->owner = (struct ref *)(uintptr_t)&m->ref;
+    out->wire = (struct slice){0};
+    out->wire_form = NULL;
     out->expires_at = m->expires_at;
     out->publisher = m->publisher;
     out->qos = m->qos;

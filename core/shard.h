@@ -113,7 +113,8 @@ struct shard {
     struct store_target *store_target; /* scratch of the record being made */
     uint32_t store_target_n, store_target_cap;
 
-    mono_ms now; /* of this turn */
+    mono_ms now;         /* of this turn */
+    struct ref *reading; /* while an adapter's on_bytes runs: the chunk its input lies in */
     mono_ms timer_set;
     uint64_t turn_out;    /* output bytes made since the last flush */
     uint64_t number_next; /* for conns, sessions, queues */

@@ -24,6 +24,8 @@
 
 #include "proto_mqtt/mqtt_conn.h"
 
+enum { BULK_BYTES = 4096 }; /* input in one go from which on packets are worth passing on unchanged */
+
 /* ---- claims -------------------------------------------------------------------------------------------------- */
 
 /* name_fits: do len > 0 bytes start like "\0\4MQTT" or "\0\6MQIsdp"? */
@@ -242,7 +244,7 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
         if (UNLIKELY(m->phase != MQTT_READY)) {
             before_ready(c, &f);
         } else if (LIKELY(f.type == MQTT_PUBLISH)) {
-            mqtt_publish_in(c, &f);
+            mqtt_publish_in(c, &f, len >= BULK_BYTES);
         } else {
             packet_in(c, &f);
         }

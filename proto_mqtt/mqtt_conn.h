@@ -84,7 +84,8 @@ void mqtt_on_attached(struct conn *c, const struct attached *a);
 
 /* ---- mqtt_publish_in.c ----------------------------------------------------------------------------------------- */
 
-void mqtt_publish_in(struct conn *c, const struct mqtt_frame *f);
+/* in_bulk: the packet came with so many others that it is better passed on than copied. */
+void mqtt_publish_in(struct conn *c, const struct mqtt_frame *f, bool in_bulk);
 void mqtt_pubrel_in(struct conn *c, const struct mqtt_frame *f);
 
 /* mqtt_topic_refusal: why a topic that is well formed may not be published to by a peer: a reason code, or 0. */
@@ -92,6 +93,10 @@ uint8_t mqtt_topic_refusal(struct slice topic);
 
 /* mqtt_retain_is_off: retained messages are switched off on this broker. */
 bool mqtt_retain_is_off(const struct conn *c);
+
+/* mqtt_wire_form: msgview.wire_form of a PUBLISH at QoS 0 without RETAIN and properties: the bytes are the same for
+ * every receiver of this version. */
+const void *mqtt_wire_form(uint8_t version);
 
 /* ---- mqtt_deliver.c -------------------------------------------------------------------------------------------- */
 

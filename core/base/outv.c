@@ -203,6 +203,15 @@ void outv_ref(struct outv *o, struct ref *ref, const uint8_t *p, size_t n)
     o->bytes += n;
 }
 
+void outv_pass_slow(struct outv *o, struct ref *ref, const uint8_t *p, size_t n)
+{
+    if (n >= OUTV_PASS_MIN || o->passed_end == p)
+        outv_ref(o, ref, p, n);
+    else
+        outv_put(o, p, n);
+    o->passed_end = p + n;
+}
+
 static struct iovec iovec_of(const uint8_t *p, size_t n)
 {
     return (struct iovec){.iov_base = (void *)(uintptr_t)p, .iov_len = n};

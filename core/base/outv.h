@@ -37,7 +37,8 @@ struct outv {
     struct outseg *seg; /* only used once a reference was put; [seg_first, seg_n) to send */
     uint32_t seg_n, seg_cap, seg_first;
     bool bad;
-    size_t bytes; /* still to send, copied and referred to */
+    size_t bytes;              /* still to send, copied and referred to */
+    const uint8_t *passed_end; /* where the bytes of the last outv_pass ended; only ever compared */
     struct mem *mem;
     struct outv *next; /* pool's free list */
 };
@@ -48,6 +49,7 @@ struct outv_pool {
     uint32_t free_n;
 };
 
+#define OUTV_PASS_MIN     512u   /* outv_pass copies fewer bytes than these, unless they go on where it ended */
 #define OUTV_FREE_MAX     64u    /* outvs kept */
 #define OUTV_BUF_MIN      512u   /* a new outv has this much room */
 #define OUTV_BUF_KEEP_MAX 65536u /* an outv with a larger buffer is not kept */
@@ -100,6 +102,20 @@ static inline void outv_put(struct outv *o, const void *p, size_t n)
 /* outv_ref: appends p[n], which lives inside *ref, without copying. Takes a reference of its own (one for neighbours
  * that merge). */
 void outv_ref(struct outv *o, struct ref *ref, const uint8_t *p, size_t n);
+
+/* outv_pass: appends p[n], which lives inside *ref, as outv_put or outv_ref: by reference when it is large, or goes on
+ * where the last one ended (a run of packets passed on unchanged becomes one segment), else as a copy. */
+void outv_pass_slow(struct outv *o, struct ref *ref, const uint8_t *p, size_t n);
+static inline void outv_pass(struct outv *o, struct ref *ref, const uint8_t *p, size_t n)
+{
+    struct outseg *last = o->seg_n != 0 ? &o->seg[o->seg_n - 1] : NULL;
+    if (UNLIKELY(last == NULL || last->ref != ref || last->at.p + last->len != p || o->bad)) {
+        outv_pass_slow(o, ref, p, n);
+        return;
+    }
+    last->len += n;
+    o->bytes += n;
+}
 
 /* outv_iov: fills iov[max] from the front; returns how many were filled. */
 int outv_iov(const struct outv *o, struct iovec *iov, int max);

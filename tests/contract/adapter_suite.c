@@ -92,10 +92,10 @@ static size_t spy_on_bytes(struct conn *c, const uint8_t *in, size_t len)
     assert_false(conn_is_closing(c));
     w->bytes_calls++;
     uint8_t *copy = guard_bytes(in, len);
-    struct chunk *reading = c->reading;
-    c->reading = NULL; /* no references: what outlives the slot must be copied */
+    struct ref *reading = c->shard->reading;
+    c->shard->reading = NULL; /* no references: what outlives the slot must be copied */
     size_t eaten = spy.f->ops->on_bytes(c, copy, len);
-    c->reading = reading;
+    c->shard->reading = reading;
     assert_memory_equal(copy, in, len); /* not modified */
     guard_free(copy);
     assert_true(eaten <= len);

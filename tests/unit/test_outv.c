@@ -173,7 +173,10 @@ static void put_ref(struct env *e, struct ref *ref, const uint8_t *all, size_t a
     if (next_to_last)
         from = (size_t)(e->last_end - all);
     size_t want = some_bytes(e), n = MIN(all_n - from, want);
-    outv_ref(e->o, ref, all + from, n);
+    if (rng_chance(&e->rng, 50))
+        outv_ref(e->o, ref, all + from, n);
+    else
+        outv_pass(e->o, ref, all + from, n);
     model_put(e, all + from, n);
     e->last_ref = ref;
     e->last_end = all + from + n;
@@ -327,6 +330,32 @@ static void test_every_failing_allocation(void **state)
     assert_true(visited > 100);
 }
 
+/* small pieces are copied until they turn out to be a run; a run is one segment. */
+static void test_passing_a_run(void **state)
+{
+    (void)state;
+    struct env *e = &the_env;
+    env_init(e, 1);
+    e->o = outv_new(&e->pool);
+    struct blob *b = &e->blob[0];
+    struct iovec iov[4];
+    for (size_t i = 0; i < 10; i++)
+        outv_pass(e->o, &b->ref, b->p + i * 20, 10); /* every other one: no run */
+    assert_int_equal(outv_iov(e->o, iov, 4), 1);
+    assert_int_equal(atomic_load(&b->ref.n), 1);
+    for (size_t i = 0; i < 10; i++)
+        outv_pass(e->o, &b->ref, b->p + 190 + i * 10, 10); /* goes on from the last one */
+    assert_int_equal(outv_iov(e->o, iov, 4), 2);
+    assert_ptr_equal(iov[1].iov_base, b->p + 190);
+    assert_int_equal(iov[1].iov_len, 100);
+    assert_int_equal(atomic_load(&b->ref.n), 2);
+    outv_pass(e->o, &b->ref, b->p + 400, OUTV_PASS_MIN); /* large: at once */
+    assert_int_equal(outv_iov(e->o, iov, 4), 3);
+    assert_int_equal(e->o->bytes, 10 * 10 + 100 + OUTV_PASS_MIN);
+    outv_check(e->o);
+    env_fini(e);
+}
+
 static void test_neighbours_merge(void **state)
 {
     (void)state;
@@ -453,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_against_bytes),
         cmocka_unit_test(test_every_failing_allocation),
+        cmocka_unit_test(test_passing_a_run),
         cmocka_unit_test(test_neighbours_merge),
         cmocka_unit_test(test_steady_backlog_needs_steady_memory),
         cmocka_unit_test(test_pool_keeps_a_bounded_number),
