@@ -63,7 +63,8 @@ struct publish {
     struct msgview msg;        /* topic or routing key in msg.topic */
     struct exchange *exchange; /* NULL: amq.topic */
     uint64_t receipt;
-    uint16_t rx_id; /* inbound QoS 2 packet id to remember, 0: none */
+    uint16_t rx_id;     /* inbound QoS 2 packet id to remember, 0: none */
+    bool topic_is_last; /* broker_topic_is_last just said so: need not be compared again */
 };
 
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
@@ -90,7 +91,7 @@ void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt);
 static inline bool broker_topic_is_last(const struct conn *c, struct slice topic)
 {
     const struct route *r = c->route;
-    return r && r->serial == c->route_serial && slice_eq(slice_make(r->topic, r->topic_len), topic);
+    return r && r->serial == c->route_serial && route_is_for(r, topic);
 }
 
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */

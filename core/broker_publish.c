@@ -15,6 +15,7 @@
  * Thread  own shard only.
  * Spec    MQTT 5 §3.3, §4.3 (QoS), §4.6 (order); [MQTT-3.3.1-5] to [MQTT-3.3.1-8] (retain).
  */
+#include "core/adapter.h"
 #include "core/broker.h"
 #include "core/replay.h"
 #include "core/shard.h"
@@ -31,6 +32,7 @@ struct journey {
     const struct msg *msg;       /* NULL until somebody keeps it */
     struct retained_place place; /* .at 0: none was needed */
     lsn_t lsn;                   /* of its record; 0: not logged */
+    struct delivery direct;      /* for one receiver after the other */
 };
 
 static bool journey_keep(struct journey *j)
@@ -92,7 +94,8 @@ static enum err log_result(struct journey *j)
     if (!s->store || !(m->flags & (MSG_DURABLE | MSG_RETAIN)))
         return ERR_OK;
     s->store_target_n = 0;
-    for (uint32_t i = 0; (m->flags & MSG_DURABLE) && i < j->route->target_n; i++) {
+    bool has_durable = j->route->has_durable && (m->flags & MSG_DURABLE);
+    for (uint32_t i = 0; has_durable && i < j->route->target_n; i++) {
         const struct target *t = &j->route->target[i];
         if (is_durable_target(m, t) && !shard_store_target(s, t->queue->number, t->set))
             return ERR_NOMEM;
@@ -144,19 +147,12 @@ static void change_retained(struct journey *j)
         retained_set(&j->v->retained, &j->place, j->msg); /* [MQTT-3.3.1-5] */
 }
 
-/* prepare_copy: at QoS 1 and 2 the lasting copy is made before the first target gets anything, if any target wants one.
- */
+/* prepare_copy: at QoS 1 and 2 the memory for the lasting copy is sure before the first target gets anything. */
 static enum err prepare_copy(struct journey *j)
 {
-    const struct msgview *m = j->view;
-    if (m->qos == 0 || j->msg)
+    if (j->view->qos == 0 || j->route->target_n == 0 || j->msg || LIKELY(msg_reserve(&j->s->msgs, j->view)))
         return ERR_OK;
-    for (uint32_t i = 0; i < j->route->target_n; i++) {
-        const struct target *t = &j->route->target[i];
-        if (!queue_is_direct(t->queue, MIN(m->qos, t->qos)))
-            return journey_keep(j) ? ERR_OK : ERR_NOMEM;
-    }
-    return ERR_OK;
+    return journey_keep(j) ? ERR_OK : ERR_NOMEM;
 }
 
 static void to_target(struct journey *j, const struct target *t)
@@ -170,13 +166,13 @@ static void to_target(struct journey *j, const struct target *t)
             return;
         qos = MIN(m->qos, qos);
     }
-    if (queue_is_direct(q, qos) && LIKELY(queue_deliver_direct(q, m, set, qos)))
+    if (LIKELY(queue_deliver_direct(q, &j->direct, set, qos)))
         return;
     if (qos == 0 && !q->policy->keep_qos0 && !q->owner->conn) {
         stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
         return;
     }
-    if (!journey_keep(j)) { /* QoS 0, or it was to pass by the queue: else prepare_copy has made it */
+    if (!journey_keep(j)) { /* QoS 0 only: else prepare_copy has seen to it */
         stat_add(&j->s->stats, STAT_DROP_NOMEM, 1);
         return;
     }
@@ -195,6 +191,8 @@ static void pass_replays(struct journey *j)
 /* accept: everything that can be refused; the record is the last of it. On an error nothing was changed. */
 static enum err accept(struct journey *j)
 {
+    if (LIKELY(j->view->qos == 0 && !(j->view->flags & (MSG_RETAIN | MSG_DURABLE)) && !j->route->has_refuse))
+        return ERR_OK; /* nobody keeps it for sure, so there is nothing to refuse */
     enum err e = check_retain(j);
     if (e == ERR_OK)
         e = check_targets(j);
@@ -224,6 +222,8 @@ static enum err travel(struct journey *j)
     if (UNLIKELY(j->v->retained.replay_n > 0))
         pass_replays(j);
     change_retained(j);
+    j->direct.msg = j->view;
+    j->direct.now = j->s->now;
     uint32_t n = j->route->target_n;
     for (uint32_t i = 0; i < n; i++)
         to_target(j, &j->route->target[i]);
@@ -247,12 +247,12 @@ static void journey_end(struct journey *j, enum err e)
 
 /* ---- verbs -------------------------------------------------------------------------------------------------- */
 
-/* find_route: the connection's last route if the topic is the same, else by the router. */
-static enum err find_route(struct conn *c, struct journey *j)
+/* find_route: the connection's last route if the topic is the same (is_last: it is known to be), else by the router. */
+static enum err find_route(struct conn *c, struct journey *j, bool is_last)
 {
     struct slice topic = j->view->topic;
     struct router *r = &j->v->router;
-    if (LIKELY(route_is_same(r, c->route, c->route_serial, j->x, topic))) {
+    if (LIKELY(route_is_valid(r, c->route, c->route_serial, j->x) && (is_last || route_is_for(c->route, topic)))) {
         j->route = c->route;
         return ERR_OK;
     }
@@ -282,7 +282,7 @@ void broker_publish(struct conn *c, struct publish *p)
                         .view = &p->msg,
                         .publisher = me,
                         .rx_id = p->rx_id};
-    enum err e = find_route(c, &j);
+    enum err e = find_route(c, &j, p->topic_is_last);
     if (e == ERR_OK)
         e = travel(&j);
     journey_end(&j, e);

@@ -2,8 +2,8 @@
 /*
  * dispatch.c: from a queue to the consumers: who gets the next message, and what it takes to be in flight.
  *
- *     publish ──► queue_is_direct? ──yes──► queue_deliver_direct ────────────────┐
- *                      │ no                                                      ├─► hand_over ─► adapter->on_deliver
+ *     publish ──► queue_deliver_direct ──────────────────────────────────────────┐
+ *                      │ not now                                                 ├─► hand_over ─► adapter->on_deliver
  *                      └─► queue_push ─► [ready] ─► (end of turn) dispatch_ready ┘
  *
  *     unacknowledged (QoS 0, ack auto)   handed over and forgotten; direct: no entry at all
@@ -38,6 +38,19 @@ static struct consumer *only_consumer(const struct queue *q)
     return LIST_ITEM((struct list_node *)(uintptr_t)first, struct consumer, in_queue);
 }
 
+static bool has_credit(const struct consumer *c)
+{
+    const struct session *s = c->session;
+    struct conn *conn = s->conn;
+    if (!conn || !conn->logged_in || conn->is_closing || s->resend || c->is_held)
+        return false;
+    if (conn_is_blocked(conn))
+        return false;
+    if (c->mode == ACK_NONE)
+        return true;
+    return s->sent_n < s->quota && (c->prefetch == 0 || c->inflight_n < c->prefetch);
+}
+
 static bool wants_ack(const struct consumer *c, uint8_t qos)
 {
     return c->mode == ACK_EACH || c->mode == ACK_CUMULATIVE || (c->mode == ACK_BY_QOS && qos > 0);
@@ -50,18 +63,10 @@ static bool is_last_chance(const struct queue *q, const struct consumer *c)
     return c->mode == ACK_BY_QOS && q->owner == c->session && c->session->expiry_s == 0;
 }
 
-bool queue_is_direct(const struct queue *q, uint8_t qos)
-{
-    if (q->ready_n != 0 || q->replay)
-        return false;
-    const struct consumer *c = only_consumer(q);
-    return c && (!wants_ack(c, MIN(qos, c->qos)) || is_last_chance(q, c)) && consumer_has_credit(c);
-}
-
 bool queue_has_taker(const struct queue *q)
 {
     LIST_EACH(&q->consumers, it)
-    if (consumer_has_credit(LIST_ITEM(it, struct consumer, in_queue)))
+    if (has_credit(LIST_ITEM(it, struct consumer, in_queue)))
         return true;
     return false;
 }
@@ -72,7 +77,7 @@ static struct consumer *next_consumer(struct queue *q)
     LIST_EACH(&q->consumers, it)
     {
         struct consumer *c = LIST_ITEM(it, struct consumer, in_queue);
-        if (!consumer_has_credit(c))
+        if (!has_credit(c))
             continue;
         if (q->consumers.head.prev != it) {
             list_del(it);
@@ -124,35 +129,41 @@ static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
     return true;
 }
 
-bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos)
+bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uint8_t qos)
 {
-    struct binding_set plain;
+    if (UNLIKELY(q->ready_n != 0 || q->replay))
+        return false;
     struct consumer *c = only_consumer(q);
-    struct delivery d = {.msg = v,
-                         .set = queue_set_get(q, set, &plain),
-                         .consumer = c,
-                         .now = shard_of(q)->now,
-                         .qos = MIN(qos, c->qos)};
-    d.retain = d.set->retain_as_published && (v->flags & MSG_RETAIN);
-    struct flight *f = NULL;
-    if (wants_ack(c, d.qos)) {
-        f = flight_begin(c, d.qos);
-        if (UNLIKELY(!f))
-            return false;
-        d.ticket = f->ticket;
+    if (UNLIKELY(!c))
+        return false;
+    d->qos = MIN(qos, c->qos);
+    bool acked = wants_ack(c, d->qos);
+    if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c)))
+        return false;
+    d->consumer = c;
+    d->set = queue_set_get(q, set);
+    d->retain = d->set->retain_as_published && (d->msg->flags & MSG_RETAIN);
+    if (!acked) {
+        d->ticket = 0;
+        (void)hand_over(c, d); /* a message too large for this peer is counted and gone */
+        return true;
     }
-    if (hand_over(c, &d) != ERR_OK && f) /* a message too large for this peer is counted and gone */
+    struct flight *f = flight_begin(c, d->qos);
+    if (UNLIKELY(!f))
+        return false; /* no memory, or no ticket */
+    d->ticket = f->ticket;
+    if (UNLIKELY(hand_over(c, d) != ERR_OK))
         flight_end(c->session, f);
     return true;
 }
 
-/* entry_delivery: what the adapter is told about an entry. The views live as long as v and plain. */
+/* entry_delivery: what the adapter is told about an entry. The views live as long as v. */
 static void entry_delivery(const struct entry *e, struct consumer *c, uint8_t qos, struct msgview *v,
-                           struct binding_set *plain, struct delivery *d)
+                           struct delivery *d)
 {
     msg_view(e->msg, v);
     *d = (struct delivery){.msg = v,
-                           .set = queue_set_get(c->queue, e->set, plain),
+                           .set = queue_set_get(c->queue, e->set),
                            .consumer = c,
                            .now = shard_of(c->queue)->now,
                            .ticket = e->ticket,
@@ -171,9 +182,8 @@ static bool deliver(struct entry *e, struct consumer *c)
     if (acked && !take_off(e, c, qos))
         return false;
     struct msgview v;
-    struct binding_set plain;
     struct delivery d;
-    entry_delivery(e, c, qos, &v, &plain, &d);
+    entry_delivery(e, c, qos, &v, &d);
     if (e->attempts > 0)
         stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
     if (e->attempts < UINT8_MAX)
@@ -188,9 +198,8 @@ void queue_deliver_again(struct entry *e)
 {
     struct consumer *c = e->at.consumer;
     struct msgview v;
-    struct binding_set plain;
     struct delivery d;
-    entry_delivery(e, c, e->sent_qos, &v, &plain, &d);
+    entry_delivery(e, c, e->sent_qos, &v, &d);
     d.redelivered = true;
     if (e->attempts < UINT8_MAX)
         e->attempts++;

@@ -69,10 +69,31 @@ void msg_die(struct ref *r)
     p->free_n[size_class]++;
 }
 
+static size_t bytes_of(const struct msgview *v)
+{
+    return sizeof(struct msg) + v->topic.len + v->attrs.len + v->payload.len;
+}
+
+bool msg_reserve(struct msg_pool *p, const struct msgview *v)
+{
+    unsigned size_class = class_of(bytes_of(v));
+    if (size_class == MSG_CLASSES)
+        return false;
+    if (LIKELY(p->free[size_class] != NULL))
+        return true;
+    struct msg_free *f = mem_alloc(p->mem, class_bytes[size_class]);
+    if (!f)
+        return false;
+    f->next = NULL;
+    p->free[size_class] = f;
+    p->free_n[size_class] = 1;
+    return true;
+}
+
 struct msg *msg_new(struct msg_pool *p, const struct msgview *v)
 {
     BUG_ON(v->topic.len > UINT16_MAX || v->payload.len > UINT32_MAX || v->attrs.len > UINT32_MAX);
-    size_t bytes = sizeof(struct msg) + v->topic.len + v->attrs.len + v->payload.len;
+    size_t bytes = bytes_of(v);
     unsigned size_class = class_of(bytes);
     struct msg *m = block_take(p, size_class, bytes);
     if (!m)

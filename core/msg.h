@@ -12,6 +12,7 @@
  * What differs per receiver (packet id, DUP, effective QoS) lives in the queue entry, never here.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/check.h"
@@ -79,6 +80,10 @@ void msg_pool_fini(struct msg_pool *p);
 /* msg_new: a lasting copy of v with one reference, the caller's. NULL when out of memory.
  * v->topic.len <= 65535, v->payload.len and v->attrs.len < 4 GiB (BUG_ON). */
 struct msg *msg_new(struct msg_pool *p, const struct msgview *v) MUST_CHECK;
+
+/* msg_reserve: the next msg_new of v will find its memory, if no other msg_new comes before. False: no memory, or it is
+ * larger than what is pooled. */
+bool msg_reserve(struct msg_pool *p, const struct msgview *v) MUST_CHECK;
 
 /* msg_view: m as a view; the slices live as long as the caller holds m. */
 static inline void msg_view(const struct msg *m, struct msgview *out)

@@ -196,13 +196,14 @@ uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published
     return (uint32_t)(b - q->set) + SET_PLAIN_N;
 }
 
-const struct binding_set *queue_set_get(const struct queue *q, uint32_t number, struct binding_set *plain)
-{
-    if (number >= SET_PLAIN_N)
-        return &q->set[number - SET_PLAIN_N];
-    *plain = (struct binding_set){.qos = number % 3, .retain_as_published = number / 3};
-    return plain;
-}
+const struct binding_set queue_plain_set[SET_PLAIN_N] = {
+    {.qos = 0},
+    {.qos = 1},
+    {.qos = 2},
+    {.qos = 0, .retain_as_published = 1},
+    {.qos = 1, .retain_as_published = 1},
+    {.qos = 2, .retain_as_published = 1},
+};
 
 /* ---- entries ------------------------------------------------------------------------------------------------ */
 

@@ -26,6 +26,7 @@ struct session;
 struct consumer;
 struct conn;
 struct replay;
+struct delivery;
 
 enum queue_overflow { OVERFLOW_DROP_NEW, OVERFLOW_DROP_HEAD, OVERFLOW_REJECT };
 
@@ -189,19 +190,20 @@ uint64_t queue_purge(struct queue *q, enum stat why);
 /* queue_set_intern: the number of a binding set; UINT32_MAX when out of memory. sub_id[n] sorted. */
 uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published, const uint32_t *sub_id, uint16_t n);
 
-/* queue_set_get: the set with this number; `plain` is filled and returned for numbers below SET_PLAIN_N. */
-const struct binding_set *queue_set_get(const struct queue *q, uint32_t number, struct binding_set *plain);
+/* queue_set_get: the set with this number. */
+extern const struct binding_set queue_plain_set[SET_PLAIN_N];
+static inline const struct binding_set *queue_set_get(const struct queue *q, uint32_t number)
+{
+    return LIKELY(number < SET_PLAIN_N) ? &queue_plain_set[number] : &q->set[number - SET_PLAIN_N];
+}
 
 /* ---- core/dispatch.c: from the queue to its consumers ---- */
 
-/* queue_is_direct: may a message of this QoS pass by the queue straight to its only consumer? True when that is online,
- * has credit, will never ask for the message again (no acknowledgement, or a session that ends with its connection),
- * and nothing waits. */
-bool queue_is_direct(const struct queue *q, uint8_t qos);
-
-/* queue_deliver_direct: hands v to that consumer without keeping it. False: there was no memory or no ticket to note
- * its flight, nothing was sent. */
-bool queue_deliver_direct(struct queue *q, const struct msgview *v, uint32_t set, uint8_t qos) MUST_CHECK;
+/* queue_deliver_direct: hands a message past the queue to its only consumer, without keeping it: if that is online, has
+ * credit and will never ask for it again (no acknowledgement, or a session that ends with its connection), and if
+ * nothing waits. d has msg and now, and is else zero: it serves for one receiver after the other. False: nothing was
+ * sent. */
+bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uint8_t qos) MUST_CHECK;
 
 /* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition. */
 void queue_deliver_again(struct entry *e);

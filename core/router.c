@@ -27,6 +27,7 @@
 #include "core/base/hash.h"
 #include "core/exchange.h"
 #include "core/queue.h"
+#include "core/session.h"
 #include "core/shard.h"
 
 enum { CACHE_FIRST = 64, WALK_BITS = 24 };
@@ -376,7 +377,9 @@ static bool target_add(struct router *r, struct route *route, const struct targe
         route->target_cap = cap;
     }
     route->target[route->target_n++] = *t;
-    route->has_refuse |= t->queue->policy->overflow == OVERFLOW_REJECT;
+    const struct queue *q = t->queue;
+    route->has_refuse |= q->policy->overflow == OVERFLOW_REJECT;
+    route->has_durable |= q->policy->durable && (!q->owner || session_is_durable(q->owner));
     return true;
 }
 
@@ -410,7 +413,7 @@ static bool route_fill(struct router *r, struct route *route, struct exchange *x
     route->gen = 0; /* not valid until complete */
     route->serial = r->serial_next++;
     route->target_n = 0;
-    route->has_refuse = false;
+    route->has_refuse = route->has_durable = false;
     if (route->topic_cap < key.len) {
         uint8_t *grown = mem_realloc(r->mem, route->topic, key.len);
         if (!grown)

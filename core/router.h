@@ -61,7 +61,9 @@ struct route {
     struct target *target;
     uint8_t *topic; /* topic_len bytes */
     uint32_t topic_len, topic_cap;
-    bool has_refuse; /* a target's queue may refuse (reject-publish): check all before the first push */
+    bool has_refuse;  /* a target's queue may refuse (reject-publish): check all before the first push */
+    bool has_durable; /* a target's queue survives a restart, or did when this route was made: a session cannot become
+                         durable while it has bindings */
 };
 
 struct match_set {
@@ -117,13 +119,21 @@ enum err router_match(struct router *r, struct exchange *x, struct slice key) MU
  * next change of bindings or the next router_route call. NULL when out of memory. */
 const struct route *router_route(struct router *r, struct exchange *x, struct slice key) MUST_CHECK;
 
-/* route_is_same: is `r` still the route for this exchange and key? For a connection's "same topic as last time" check;
- * `serial` is what r->serial was then. Cheap: no hash. */
+/* route_is_valid: is `r` what it was when its serial was `serial`, up to date, and of this exchange? route_is_for: was
+ * it made for this key? route_is_same: both, a connection's "same topic as last time" check. Cheap: no hash. */
+static inline bool route_is_valid(const struct router *router, const struct route *r, uint32_t serial,
+                                  const struct exchange *x)
+{
+    return r && r->serial == serial && r->gen == router->gen && r->exchange == x;
+}
+static inline bool route_is_for(const struct route *r, struct slice key)
+{
+    return slice_eq(slice_make(r->topic, r->topic_len), key);
+}
 static inline bool route_is_same(const struct router *router, const struct route *r, uint32_t serial,
                                  const struct exchange *x, struct slice key)
 {
-    return r && r->serial == serial && r->gen == router->gen && r->exchange == x &&
-           slice_eq(slice_make(r->topic, r->topic_len), key);
+    return route_is_valid(router, r, serial, x) && route_is_for(r, key);
 }
 
 /* router_merge_for: the binding-set of `q` for `key`, leaving out its no-local bindings; for a publisher that owns q.

@@ -299,19 +299,6 @@ void consumer_settled(struct consumer *c)
         mem_free(mem_of(c->session), c);
 }
 
-bool consumer_has_credit(const struct consumer *c)
-{
-    const struct session *s = c->session;
-    struct conn *conn = s->conn;
-    if (!conn || !conn->logged_in || conn->is_closing || s->resend || c->is_held)
-        return false;
-    if (conn_is_blocked(conn))
-        return false;
-    if (c->mode == ACK_NONE)
-        return true;
-    return s->sent_n < s->quota && (c->prefetch == 0 || c->inflight_n < c->prefetch);
-}
-
 void session_wake(struct session *s)
 {
     if (s->resend && s->conn)

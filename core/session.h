@@ -107,9 +107,6 @@ void consumer_cancel(struct consumer *c);
 /* consumer_settled: one of its entries left the in-flight list. */
 void consumer_settled(struct consumer *c);
 
-/* consumer_has_credit: online, output not blocked, prefetch and quota left. */
-bool consumer_has_credit(const struct consumer *c);
-
 /* session_is_durable: does it survive a restart (expiry > 0 and named)? */
 bool session_is_durable(const struct session *s);
 

@@ -44,9 +44,9 @@ struct exchange;
     X(SHARD, "shard")                                                                                                  \
     X(CONN, "connections")                                                                                             \
     X(BUFFER, "buffers")                                                                                               \
-    X(ADAPTER, "adapters") X(SESSION, "sessions") X(QUEUE, "queues") X(ENTRY, "entries") X(MSG, "messages")            \
-        X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store") X(LOOP, "loop") X(TRANSPORT, "transports")       \
-            X(APP, "app")
+    X(ADAPTER, "adapters")                                                                                             \
+    X(SESSION, "sessions") X(QUEUE, "queues") X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router")               \
+        X(RETAINED, "retained") X(STORE, "store") X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
 
 enum mem_account {
 #define X(name, text) MEM_##name,

@@ -143,6 +143,7 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
                 .qos = p->qos,
                 .flags = p->retain ? MSG_RETAIN : 0},
         .receipt = RECEIPT_NONE,
+        .topic_is_last = is_last,
     };
     if (p->qos != 0) {
         if (!take_slot(c, m, p))

@@ -533,12 +533,11 @@ static void sets_are_interned_and_reused(void **state)
     uint32_t id[] = {3, 3, 9};
     for (uint8_t qos = 0; qos < 3; qos++)
         for (uint32_t rap = 0; rap < 2; rap++) {
-            struct binding_set plain;
             uint32_t n = queue_set_intern(q, qos, rap, NULL, 0);
             assert_true(n < SET_PLAIN_N);
-            assert_int_equal(queue_set_get(q, n, &plain)->qos, qos);
-            assert_int_equal(queue_set_get(q, n, &plain)->retain_as_published, rap);
-            assert_int_equal(queue_set_get(q, n, &plain)->sub_id_n, 0);
+            assert_int_equal(queue_set_get(q, n)->qos, qos);
+            assert_int_equal(queue_set_get(q, n)->retain_as_published, rap);
+            assert_int_equal(queue_set_get(q, n)->sub_id_n, 0);
         }
     uint32_t a = queue_set_intern(q, 1, false, id, 3), b = queue_set_intern(q, 1, false, id, 2);
     assert_true(a >= SET_PLAIN_N && b >= SET_PLAIN_N && a != b);
@@ -556,8 +555,7 @@ static void sets_are_interned_and_reused(void **state)
         assert_int_not_equal(queue_set_intern(q, 1, false, &other, 1), a);
     }
     assert_true(q->set_n <= set_n + 1);
-    struct binding_set plain;
-    const struct binding_set *set = queue_set_get(q, a, &plain);
+    const struct binding_set *set = queue_set_get(q, a);
     assert_int_equal(set->sub_id_n, 3);
     assert_memory_equal(set->sub_id, id, sizeof(id));
     fake_free(f);
