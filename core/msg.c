@@ -59,7 +59,7 @@ void msg_die(struct ref *r)
     struct msg_pool *p = m->pool;
     unsigned size_class = m->size_class;
     p->living--;
-    if (size_class == MSG_CLASSES || p->free_n[size_class] >= MSG_FREE_MAX) {
+    if (size_class == MSG_CLASSES || p->free_n[size_class] >= MSG_FREE_BYTES_MAX / class_bytes[size_class]) {
         mem_free(p->mem, m);
         return;
     }

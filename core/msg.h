@@ -71,7 +71,7 @@ struct msg_pool {
     uint64_t living;
 };
 
-#define MSG_FREE_MAX 256u /* blocks kept per class */
+#define MSG_FREE_BYTES_MAX 131072u /* free blocks kept per class, in bytes */
 
 void msg_pool_init(struct msg_pool *p, struct mem *mem);
 /* msg_pool_fini: every message must be gone (BUG_ON). */

@@ -141,7 +141,7 @@ static void random_life(void **state)
 static void blocks_are_reused_and_bounded(void **state)
 {
     (void)state;
-    enum { N = MSG_FREE_MAX * 2 };
+    enum { N = (MSG_FREE_BYTES_MAX / 128) * 2 };
     struct env v;
     env_init(&v);
     struct msgview w = view_of(10, 0, 10);
@@ -150,13 +150,13 @@ static void blocks_are_reused_and_bounded(void **state)
         m[i] = msg_new(&v.pool, &w);
     for (unsigned i = 0; i < N; i++)
         msg_drop(m[i]);
-    assert_int_equal(v.pool.free_n[0], MSG_FREE_MAX);
-    assert_int_equal(v.mem.blocks, MSG_FREE_MAX);
+    assert_int_equal(v.pool.free_n[0], (MSG_FREE_BYTES_MAX / 128));
+    assert_int_equal(v.mem.blocks, (MSG_FREE_BYTES_MAX / 128));
     uint64_t calls = v.heap.calls;
-    for (unsigned i = 0; i < MSG_FREE_MAX; i++)
+    for (unsigned i = 0; i < (MSG_FREE_BYTES_MAX / 128); i++)
         m[i] = msg_new(&v.pool, &w);
     assert_int_equal(v.heap.calls, calls);
-    for (unsigned i = 0; i < MSG_FREE_MAX; i++)
+    for (unsigned i = 0; i < (MSG_FREE_BYTES_MAX / 128); i++)
         msg_drop(m[i]);
     env_fini(&v);
 }
