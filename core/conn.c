@@ -321,51 +321,66 @@ static size_t claim(struct conn *c, const uint8_t *in, size_t len)
     return len;
 }
 
-/* feed: len bytes lie at the start of k, which is the connection's own chunk (c->rx) or a shared one that is ours to
- * drop. */
-static void feed(struct conn *c, struct chunk *k, size_t len)
+/* Input of one read. */
+struct gulp {
+    struct chunk *chunk; /* the connection's own (c->rx), or the shard's current one */
+    uint8_t *at;         /* where it begins in there */
+    size_t have, room;   /* bytes of an earlier read in front; room in all */
+};
+
+/* feed: g->at holds len bytes: to the adapter; what it does not eat is kept. */
+static void feed(struct conn *c, const struct gulp *g, size_t len)
 {
     size_t eaten = 0;
-    bool own = k == c->rx;
+    bool own = g->chunk == c->rx;
     c->rx_need = 0;
     if (!c->adapter)
-        eaten = claim(c, k->p, len);
+        eaten = claim(c, g->at, len);
     if (c->adapter && !c->is_closing && !c->attach_late && eaten < len) {
-        c->shard->reading = &k->ref;
-        eaten += c->adapter->on_bytes(c, k->p + eaten, len - eaten);
+        c->shard->reading = &g->chunk->ref;
+        eaten += c->adapter->on_bytes(c, g->at + eaten, len - eaten);
         c->shard->reading = NULL;
         BUG_ON(eaten > len);
     }
     size_t rest = len - eaten;
     if (c->is_closing || rest == 0) {
-        if (own)
+        if (own) {
+            chunk_drop(c->rx);
             c->rx = NULL;
-        chunk_drop(k);
+        }
         return;
     }
     if (c->login_due && MAX(rest, c->rx_need) > c->shard->limits.login_bytes_max)
         conn_close(c, CLOSE_TOO_BIG);
-    else if (own && eaten == 0 && len < k->cap)
+    else if (own && eaten == 0 && len < g->chunk->cap)
         c->rx_len = len; /* still growing into its own chunk */
-    else if (!keep_rest(c, k->p + eaten, rest))
+    else if (!keep_rest(c, g->at + eaten, rest))
         conn_close(c, CLOSE_NOMEM);
-    if (!own)
-        chunk_drop(k);
 }
 
-/* take_chunk: where to read: behind a large partial packet in its own chunk, else into a shared one. */
-static struct chunk *take_chunk(struct conn *c, size_t *out_have)
+/* open_gulp: where to read: behind a large partial packet in its own chunk, else into the shared one, behind a copy of
+ * a small one. */
+static bool open_gulp(struct conn *c, struct gulp *g)
 {
-    *out_have = c->rx ? c->rx_len : 0;
-    if (c->rx && (c->rx_len > PARTIAL_SMALL || c->rx_need > CHUNK_BYTES / 2))
-        return c->rx;
-    struct chunk *k = chunk_new(&c->shard->chunks, 0);
-    if (!k || !c->rx)
-        return k;
-    memcpy(k->p, c->rx->p, c->rx_len);
-    chunk_drop(c->rx);
-    c->rx = NULL;
-    return k;
+    if (c->rx && (c->rx_len > PARTIAL_SMALL || c->rx_need > CHUNK_BYTES / 2)) {
+        *g = (struct gulp){.chunk = c->rx, .at = c->rx->p, .have = c->rx_len, .room = c->rx->cap};
+        return true;
+    }
+    g->chunk = chunk_open(&c->shard->chunks, &g->at, &g->room);
+    g->have = c->rx ? c->rx_len : 0;
+    if (g->chunk && c->rx) {
+        memcpy(g->at, c->rx->p, g->have);
+        chunk_drop(c->rx);
+        c->rx = NULL;
+    }
+    return g->chunk != NULL;
+}
+
+/* shut_gulp: len bytes of it were looked at. */
+static void shut_gulp(struct conn *c, const struct gulp *g, size_t len)
+{
+    if (g->chunk == c->shard->chunks.current)
+        chunk_shut(&c->shard->chunks, len);
 }
 
 /* discard: while lingering, what still comes is thrown away, so that the peer is not reset before it read our last
@@ -410,31 +425,27 @@ bool conn_read(struct conn *c)
     if (c->feed_again) {
         c->feed_again = 0;
         if (c->rx)
-            feed(c, c->rx, c->rx_len);
+            feed(c, &(struct gulp){.chunk = c->rx, .at = c->rx->p}, c->rx_len);
     }
     for (size_t budget = s->limits.read_bytes_turn; !c->is_closing;) {
-        size_t have;
-        struct chunk *k = take_chunk(c, &have);
-        if (!k) {
+        struct gulp g;
+        if (!open_gulp(c, &g)) {
             conn_close(c, CLOSE_NOMEM);
             return false;
         }
-        ptrdiff_t n = transport_recv(c->transport, k->p + have, k->cap - have);
+        ptrdiff_t n = transport_recv(c->transport, g.at + g.have, g.room - g.have);
         if (n <= 0) {
             if (n != -(ptrdiff_t)ERR_AGAIN)
                 conn_close(c, n == -(ptrdiff_t)ERR_EOF ? CLOSE_EOF : CLOSE_RESET);
-            if (k != c->rx) {
-                bool kept = have == 0 || keep_rest(c, k->p, have);
-                if (!kept)
-                    conn_close(c, CLOSE_NOMEM);
-                chunk_drop(k);
-            }
+            if (g.chunk != c->rx && g.have != 0 && !keep_rest(c, g.at, g.have))
+                conn_close(c, CLOSE_NOMEM);
             return false;
         }
         c->rx_at = s->now;
         stat_add(&s->stats, STAT_BYTES_IN, (uint64_t)n);
-        bool full = (size_t)n == k->cap - have;
-        feed(c, k, have + (size_t)n);
+        bool full = (size_t)n == g.room - g.have;
+        feed(c, &g, g.have + (size_t)n);
+        shut_gulp(c, &g, g.have + (size_t)n);
         if (!full && !c->transport->ops->pending(c->transport))
             return false; /* level-triggered: whatever is there later is reported again */
         if (budget <= (size_t)n)

@@ -3,8 +3,8 @@
  * chunk.c: read buffers that live as long as somebody points into them.
  *
  *     shard reads into C ── nobody took a reference ──► C is read into again (it stays in the cache)
- *                        └─ an outv refers to it    ──► the shard drops C and takes another; the last
- *                                                       drop brings C to the free list
+ *                        └─ an outv refers to it    ──► C is read into behind that, and dropped when it is half full;
+ *                                                       the last drop brings C to the free list
  *
  * Invariants
  *   1. A chunk is with its holders (ref.n > 0) or on its pool's free list (ref.n == 0), never both.
@@ -23,6 +23,9 @@ void chunk_pool_init(struct chunk_pool *pool, struct mem *mem)
 
 void chunk_pool_fini(struct chunk_pool *pool)
 {
+    if (pool->current != NULL)
+        chunk_drop(pool->current);
+    pool->current = NULL;
     while (pool->free != NULL) {
         struct chunk *c = pool->free;
         pool->free = c->next;
@@ -68,4 +71,30 @@ struct chunk *chunk_new(struct chunk_pool *pool, size_t cap)
     ref_init(&c->ref, chunk_die);
     c->next = NULL;
     return c;
+}
+
+struct chunk *chunk_open(struct chunk_pool *pool, uint8_t **out_at, size_t *out_room)
+{
+    if (pool->current != NULL && !ref_is_shared(&pool->current->ref))
+        pool->used = 0;
+    if (pool->current != NULL && pool->used > CHUNK_BYTES / 2) {
+        chunk_drop(pool->current);
+        pool->current = NULL;
+    }
+    if (pool->current == NULL) {
+        pool->current = chunk_new(pool, 0);
+        pool->used = 0;
+    }
+    if (pool->current == NULL)
+        return NULL;
+    *out_at = pool->current->p + pool->used;
+    *out_room = pool->current->cap - pool->used;
+    return pool->current;
+}
+
+void chunk_shut(struct chunk_pool *pool, size_t n)
+{
+    BUG_ON(pool->current == NULL || n > pool->current->cap - pool->used);
+    if (ref_is_shared(&pool->current->ref))
+        pool->used += n;
 }
