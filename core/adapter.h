@@ -63,9 +63,8 @@ struct adapter_ops {
      * counts as NO. Pure. */
     enum claim (*claims)(const uint8_t *first, size_t len);
 
-    size_t conn_bytes; /* size of the adapter's state; core allocates it zeroed: conn_state(c) */
-
-    /* open: the connection is this adapter's. ERR_NOMEM closes it. */
+    /* open: the connection is this adapter's; the CONN_STATE_BYTES at conn_state(c) are zero and the adapter's own
+     * until destroy: what is larger hangs off them. ERR_NOMEM closes it. */
     enum err (*open)(struct conn *);
 
     /* on_bytes: in[len] are all bytes not eaten so far. Handles every whole packet in it and returns the bytes eaten
@@ -102,7 +101,7 @@ struct adapter_ops {
      */
     void (*on_close)(struct conn *, enum close_reason);
 
-    /* destroy: free what hangs off the state; core frees the state itself. The session is already detached. */
+    /* destroy: free what hangs off the state, also after a failed open. The session is already detached. */
     void (*destroy)(struct conn *);
 };
 

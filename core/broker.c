@@ -99,17 +99,21 @@ void broker_attach(struct conn *c, const struct attach *a)
         will.publisher = me->number;
         e = session_set_will(me, &will, a->will_delay_s);
     }
+    uint32_t expiry_s = me->id_len ? a->expiry_s : 0; /* nobody could come back to one without a name */
+    if (s->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
+        expiry_s = (uint32_t)MIN(expiry_s, s->limits.session_expiry_s_max);
+    if (e == ERR_OK && expiry_s && !session_away(me))
+        e = ERR_NOMEM;
     if (e != ERR_OK) {
         session_detach(me, CLOSE_NOMEM);
         broker_attached(c, e);
         return;
     }
-    me->expiry_s = me->id_len ? a->expiry_s : 0; /* nobody could come back to one without a name */
-    if (s->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
-        me->expiry_s = (uint32_t)MIN(me->expiry_s, s->limits.session_expiry_s_max);
+    me->expiry_s = expiry_s;
     me->quota = a->quota;
     me->ticket_max = a->ticket_max;
-    c->login_due = 0;
+    c->awaits_login = 0;
+    c->tx_at = s->now;
     lsn_t lsn = 0;
     if ((session_is_durable(me) || was_durable) && (!was_durable || expiry_was != me->expiry_s))
         lsn = shard_append(

@@ -311,7 +311,7 @@ bool broker_rx_is_open(const struct conn *c, uint16_t id)
 
 uint32_t broker_rx_n(const struct conn *c)
 {
-    return c->session->rx.n;
+    return rx_n(c->session);
 }
 
 void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt)

@@ -53,41 +53,46 @@ struct owed_ring {
 
 #define RECEIPT_ATTACH (UINT64_MAX - 1) /* core's own: on_attached is owed */
 
-/* owner: shard; freed: graveyard. */
+enum { CONN_STATE_BYTES = 32 }; /* of the adapter's, inside struct conn */
+
+/* owner: shard; freed: graveyard. What a delivery touches stands first. 192 bytes, three cache lines. */
 struct conn {
     struct shard *shard;
-    struct transport *transport;
     const struct adapter_ops *adapter; /* NULL until the first bytes were claimed */
-    void *state;                       /* adapter->conn_bytes bytes */
-    const struct door *door;
     struct session *session;
-    struct outv *out;          /* NULL: nothing to say */
-    struct chunk *rx;          /* a partial packet: rx->p[0..rx_len), NULL: none */
-    struct owed_ring *owed;    /* NULL: no receipt waits */
-    const struct route *route; /* last topic's route and its serial */
-    struct conn *ready_next, *dirty_next;
+    struct outv *out;         /* NULL: nothing to say */
+    mono_ms tx_at : 48;       /* last bytes sent; until the login (awaits_login): when that is due */
+    mono_ms state_now : 8;    /* enum conn_state */
+    mono_ms reason : 8;       /* enum close_reason */
+    mono_ms rx_at : 48;       /* last bytes read */
+    mono_ms ready_events : 8; /* LOOP_READ | LOOP_WRITE seen */
+    mono_ms interest : 8;     /* asked of the transport */
+    struct conn *dirty_next;  /* shard's list of what has something to send, or to end */
+    uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */, is_closing : 1,
+        logged_in : 1, awaits_login : 1 /* no login was accepted yet */, is_shut : 1;
+    uint8_t has_ended : 1, is_eof : 1, attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
+        feed_again : 1; /* attach_...: for the answer of broker_attach */
+    uint32_t route_serial;
+    _Alignas(8) uint8_t state[CONN_STATE_BYTES]; /* the adapter's */
+    const struct route *route;                   /* last topic's route and its serial */
+    struct transport *transport;
+    struct chunk *rx;       /* a partial packet: rx->p[0..rx_len), NULL: none */
+    uint32_t rx_len;        /* bytes held */
+    uint32_t rx_need;       /* bytes the pending packet has in all, 0: unknown */
+    struct owed_ring *owed; /* NULL: no receipt waits */
+    struct conn *ready_next;
+    const struct door *door;
     struct list_node all; /* shard->conns, or the graveyard */
     struct wtimer timer;
-    mono_ms rx_at, tx_at;   /* last bytes read and sent */
-    mono_ms login_due;      /* 0: logged in */
-    uint64_t number;        /* never reused */
-    size_t rx_len, rx_need; /* bytes held; bytes the pending packet has, 0: unknown */
-    uint32_t route_serial;
-    uint8_t state_now;    /* enum conn_state */
-    uint8_t reason;       /* enum close_reason */
-    uint8_t ready_events; /* LOOP_READ | LOOP_WRITE seen */
-    uint8_t interest;     /* asked of the transport */
-    uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */, is_closing : 1,
-        logged_in : 1, is_shut : 1, has_ended : 1, is_eof : 1;
-    uint8_t attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
-        feed_again : 1; /* for the answer of broker_attach */
 };
+
+_Static_assert(sizeof(void *) > 8 || sizeof(struct conn) <= 192, "an idle connection has grown");
 
 /* ---- for adapters ------------------------------------------------------------------------------------------- */
 
-static inline void *conn_state(struct conn *c)
+static inline void *conn_state(const struct conn *c)
 {
-    return c->state;
+    return (void *)(uintptr_t)c->state;
 }
 
 /* conn_out: where to put bytes for the peer; marks the connection dirty, so it is flushed at the end of the turn. NULL
@@ -107,7 +112,7 @@ struct ref *conn_chunk(const struct conn *c);
  * once. */
 static inline void conn_need(struct conn *c, size_t total)
 {
-    c->rx_need = total;
+    c->rx_need = (uint32_t)MIN(total, (size_t)UINT32_MAX);
 }
 
 /* conn_close: ends the connection at the end of this turn: on_close for last words, flush, shut, linger. The first
@@ -138,7 +143,7 @@ struct log;
 struct limits;
 struct mem *conn_mem(struct conn *c); /* account for adapter allocations */
 struct log *conn_log(struct conn *c);
-const struct limits *conn_limits(struct conn *c);
+const struct limits *conn_limits(const struct conn *c);
 
 /* conn_peer: for logs; writes at most cap bytes. */
 void conn_peer(struct conn *c, char *out, size_t cap);

@@ -90,10 +90,17 @@ static struct consumer *next_consumer(struct queue *q)
 
 /* ---- handing over ------------------------------------------------------------------------------------------- */
 
+/* copied: bytes that wait in the connection's own buffer; what is referred to costs no memory of its own. */
+static size_t copied(const struct conn *c)
+{
+    return c->out ? c->out->buf_len : 0;
+}
+
 static enum err hand_over(struct consumer *c, const struct delivery *d)
 {
     struct conn *conn = c->session->conn;
     struct shard *s = conn->shard;
+    size_t before = copied(conn);
     enum err e = conn->adapter->on_deliver(conn, d);
     if (UNLIKELY(e == ERR_NOMEM && d->ticket))
         return ERR_OK; /* stays in flight: the connection is being closed for it */
@@ -102,7 +109,8 @@ static enum err hand_over(struct consumer *c, const struct delivery *d)
         return e;
     }
     stat_add(&s->stats, STAT_DELIVERED, 1);
-    s->turn_out += d->msg->payload.len + d->msg->topic.len;
+    size_t after = copied(conn);
+    s->turn_out += after > before ? after - before : 0; /* less, when it was moved to the front to make room */
     return ERR_OK;
 }
 

@@ -35,7 +35,7 @@
       "messages in one named queue unless x-max-length says otherwise (0: no limit)")                                  \
     X(named_queue_bytes_max, "queue_max_bytes", 268435456, 0, 1099511627776, "bytes", "refuse",                        \
       "bytes in one named queue unless x-max-length-bytes says otherwise (0: no limit)")                               \
-    X(inflight_max, "max_inflight_messages", 16384, 1, 65535, "messages", "queue",                                      \
+    X(inflight_max, "max_inflight_messages", 16384, 1, 65535, "messages", "queue",                                     \
       "QoS 1 and 2 deliveries on their way to one session; a smaller Receive Maximum of the peer wins")                \
     X(receive_max, "receive_maximum", 1024, 1, 65535, "messages", "close",                                             \
       "QoS 2 publishes a peer may have open towards us; told to MQTT 5 peers as Receive Maximum")                      \

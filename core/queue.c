@@ -37,11 +37,12 @@ struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_p
 {
     struct mem *mem = shard_mem(v->shard, MEM_QUEUE);
     struct queue_policy *own = NULL;
-    struct queue *q = mem_zalloc(mem, sizeof *q);
+    struct queue *q = mem_zalloc(mem, sizeof *q + (owner ? sizeof(struct consumer) : 0));
     if (!q)
         return NULL;
     q->vhost = v;
     q->owner = owner;
+    q->has_seat = owner != NULL;
     list_init(&q->ready);
     list_init(&q->bindings);
     list_init(&q->consumers);
@@ -70,6 +71,12 @@ fail:
     mem_free(mem, own);
     mem_free(mem, q);
     return NULL;
+}
+
+struct consumer *queue_seat(struct queue *q)
+{
+    struct consumer *seat = (struct consumer *)(void *)(q + 1);
+    return q->has_seat && !seat->queue ? seat : NULL;
 }
 
 uint64_t queue_purge(struct queue *q, enum stat why)

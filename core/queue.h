@@ -59,6 +59,7 @@ struct consumer {
     uint8_t mode;             /* enum ack_mode */
     uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
     uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
+    uint8_t is_seated : 1;    /* lives in its queue's block (queue_seat) */
 };
 
 /* One message in one queue. owner: the queue, or while in flight the session; pooled. An entry with an expiry has a
@@ -105,27 +106,28 @@ struct binding_set {
 /* Sets without subscription ids need no memory: numbers 0..5 mean {qos = n % 3, retain-as-published = n / 3}. */
 #define SET_PLAIN_N 6u
 
-/* owner: vhost; freed: graveyard (queue_delete only marks and unlinks). */
+/* owner: vhost; freed: graveyard (queue_delete only marks and unlinks). What a delivery touches stands first. */
 struct queue {
+    struct list consumers; /* rotates: the first is served next */
+    struct session *owner; /* exclusive queues */
+    struct replay *replay; /* retained messages still to be fed in; core/replay.h */
     const struct queue_policy *policy;
     struct vhost *vhost;
-    struct list ready; /* entries, by seq */
-    struct list bindings;
-    struct list consumers;               /* rotates: the first is served next */
-    struct session *owner;               /* exclusive queues */
-    struct queue *dirty_next;            /* shard's list of queues to dispatch */
-    struct list_node all;                /* vhost->queues_all, or the graveyard */
-    struct binding_set *set;             /* interned sets, number = index + SET_PLAIN_N */
-    struct replay *replay, *replay_last; /* retained messages still to be fed in; core/replay.h */
-    uint64_t number;                     /* never reused */
-    uint64_t seq_next;
-    uint64_t bytes; /* of the ready entries */
     uint32_t ready_n, inflight_n;
+    struct binding_set *set; /* interned sets, number = index + SET_PLAIN_N */
+    struct list ready;       /* entries, by seq */
+    uint64_t bytes;          /* of the ready entries */
+    uint64_t seq_next;
+    uint64_t number;          /* never reused */
+    struct queue *dirty_next; /* shard's list of queues to dispatch */
+    struct list bindings;
+    struct list_node all; /* vhost->queues_all, or the graveyard */
+    struct replay *replay_last;
+    uint8_t *name; /* named queues; NULL otherwise: no destination can spell those */
     uint32_t walk; /* router->walk of the last match that met this queue */
     uint16_t set_n;
-    uint8_t is_dirty : 1, is_dead : 1, own_policy : 1;
     uint16_t name_len;
-    uint8_t *name; /* named queues; NULL otherwise: no destination can spell those */
+    uint8_t is_dirty : 1, is_dead : 1, own_policy : 1, has_seat : 1;
 };
 
 static inline struct slice queue_name(const struct queue *q)
@@ -137,6 +139,10 @@ static inline struct slice queue_name(const struct queue *q)
  * memory. */
 struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
                         struct session *owner) MUST_CHECK;
+
+/* queue_seat: an exclusive queue has room for its owner's consumer behind it, so that both are one block; NULL when it
+ * is taken, or q has none. */
+struct consumer *queue_seat(struct queue *q);
 
 /* queue_delete: unbinds, cancels its consumers, counts and drops what waited (as DROP_CLOSED); freed at the turn's end.
  */

@@ -119,7 +119,8 @@ void session_end(struct session *s)
     if (s->conn)
         s->conn->session = NULL;
     s->conn = NULL;
-    wheel_disarm(&shard->wheel, &s->timer);
+    if (s->away)
+        wheel_disarm(&shard->wheel, &s->away->timer);
     if (s->id_len)
         BUG_ON(map_del(&s->vhost->sessions, session_id(s)) != s);
     session_drop_will(s);
@@ -133,7 +134,8 @@ void session_free(struct session *s)
     BUG_ON(!list_is_empty(&s->inflight) || !list_is_empty(&s->consumers) || s->tickets.n != 0);
     list_del(&s->all);
     mem_free(mem_of(s), s->tickets.slot);
-    mem_free(mem_of(s), s->rx.v);
+    mem_free(mem_of(s), s->rx);
+    mem_free(mem_of(s), s->away);
     mem_free(mem_of(s), s);
 }
 
@@ -145,45 +147,71 @@ void session_attach(struct session *s, struct conn *c)
     s->conn = c;
     c->session = s;
     session_drop_will(s); /* [MQTT-3.1.3-9] back before the delay elapsed */
-    s->will_at = s->expires_at = 0;
-    wheel_disarm(&shard_of(s)->wheel, &s->timer);
+    if (s->away) {
+        s->away->expires_at = 0;
+        wheel_disarm(&shard_of(s)->wheel, &s->away->timer);
+    }
     s->sent_n = 0;
     struct list_node *first = list_first(&s->inflight);
     s->resend = first ? LIST_ITEM(first, struct entry, node) : NULL;
 }
 
+bool session_away(struct session *s)
+{
+    if (s->away)
+        return true;
+    s->away = mem_zalloc(mem_of(s), sizeof *s->away);
+    if (s->away)
+        s->away->session = s;
+    return s->away != NULL;
+}
+
 static void will_publish(struct session *s)
 {
-    struct will *w = s->will;
-    if (!w)
+    struct away *a = s->away;
+    if (!a || !a->will)
         return;
-    s->will = NULL;
-    s->will_at = 0;
+    const struct msg *will = a->will;
+    a->will = NULL;
+    a->will_at = 0;
     struct msgview v;
-    msg_view(w->msg, &v);
+    msg_view(will, &v);
     if (v.expires_at)
         v.expires_at += shard_of(s)->now; /* MQTT 5 §3.1.3.2.4: counted from its publication */
     enum err e = broker_publish_shard(s->vhost, NULL, &v);
     if (e != ERR_OK && e != ERR_NO_MATCH)
         log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s",
                  SLICE_ARG(session_id(s)), err_text(e));
-    msg_drop(w->msg);
-    mem_free(mem_of(s), w);
+    msg_drop(will);
 }
 
-static void timer_set(struct session *s)
+static void timer_set(struct away *a)
 {
     mono_ms due = MONO_NEVER;
-    if (s->will_at)
-        due = s->will_at;
-    if (s->expires_at)
-        due = MIN(due, s->expires_at);
-    shard_arm(shard_of(s), &s->timer, TIMER_SESSION, due);
+    if (a->will_at)
+        due = a->will_at;
+    if (a->expires_at)
+        due = MIN(due, a->expires_at);
+    shard_arm(shard_of(a->session), &a->timer, TIMER_SESSION, due);
+}
+
+/* leave: the session stays, offline. */
+static void leave(struct session *s)
+{
+    struct away *a = s->away;
+    mono_ms now = shard_of(s)->now;
+    BUG_ON(!a);
+    if (a->will && a->will_delay_s == 0)
+        will_publish(s);
+    else if (a->will)
+        a->will_at = now + a->will_delay_s * 1000ull;
+    if (s->expiry_s != SESSION_EXPIRY_NEVER)
+        a->expires_at = now + s->expiry_s * 1000ull;
+    timer_set(a);
 }
 
 void session_detach(struct session *s, enum close_reason why)
 {
-    mono_ms now = shard_of(s)->now;
     conn_unhold(s->conn);
     s->conn->session = NULL;
     s->conn = NULL;
@@ -199,59 +227,52 @@ void session_detach(struct session *s, enum close_reason why)
     LIST_EACH(&s->inflight, it)
     LIST_ITEM(it, struct entry, node)->counted = 0;
     give_back(s, false);
-    if (s->will && s->will->delay_s == 0)
-        will_publish(s);
-    else if (s->will)
-        s->will_at = now + s->will->delay_s * 1000ull;
-    if (s->expiry_s != SESSION_EXPIRY_NEVER)
-        s->expires_at = now + s->expiry_s * 1000ull;
-    timer_set(s);
+    leave(s);
 }
 
 void session_discard(struct session *s)
 {
     BUG_ON(s->conn);
-    if (s->will_at)
+    if (s->away && s->away->will_at)
         will_publish(s); /* [MQTT-3.1.3-9] the session ends before the delay did */
     session_end(s);
 }
 
-void session_timer(struct session *s, mono_ms now)
+void session_timer(struct away *a, mono_ms now)
 {
-    if (s->will_at && s->will_at <= now)
+    struct session *s = a->session;
+    if (a->will_at && a->will_at <= now)
         will_publish(s);
-    if (s->expires_at && s->expires_at <= now) {
+    if (a->expires_at && a->expires_at <= now) {
         will_publish(s); /* the session ends before the delay did (MQTT 5 §3.1.3.2.2) */
         session_end(s);
         return;
     }
-    timer_set(s);
+    timer_set(a);
 }
 
 enum err session_set_will(struct session *s, const struct msgview *v, uint32_t delay_s)
 {
-    struct will *w = mem_alloc(mem_of(s), sizeof *w);
-    if (!w)
+    if (!session_away(s))
         return ERR_NOMEM;
-    w->delay_s = delay_s;
-    w->msg = msg_new(&shard_of(s)->msgs, v);
-    if (!w->msg) {
-        mem_free(mem_of(s), w);
+    const struct msg *will = msg_new(&shard_of(s)->msgs, v);
+    if (!will)
         return ERR_NOMEM;
-    }
     session_drop_will(s);
-    s->will = w;
+    s->away->will = will;
+    s->away->will_delay_s = delay_s;
     return ERR_OK;
 }
 
 void session_drop_will(struct session *s)
 {
-    if (!s->will)
+    struct away *a = s->away;
+    if (!a)
         return;
-    msg_drop(s->will->msg);
-    mem_free(mem_of(s), s->will);
-    s->will = NULL;
-    s->will_at = 0;
+    if (a->will)
+        msg_drop(a->will);
+    a->will = NULL;
+    a->will_at = 0;
 }
 
 /* ---- consumers ---------------------------------------------------------------------------------------------- */
@@ -259,9 +280,13 @@ void session_drop_will(struct session *s)
 struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode mode, uint32_t prefetch, uint8_t qos,
                               void *up)
 {
-    struct consumer *c = mem_zalloc(mem_of(s), sizeof *c);
+    struct consumer *c = q->owner == s ? queue_seat(q) : NULL;
+    bool is_seated = c != NULL;
+    if (!c)
+        c = mem_zalloc(mem_of(s), sizeof *c);
     if (!c)
         return NULL;
+    c->is_seated = is_seated;
     c->queue = q;
     c->session = s;
     c->up = up;
@@ -272,6 +297,14 @@ struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode 
     list_push(&s->consumers, &c->in_session);
     queue_mark(q);
     return c;
+}
+
+static void consumer_free(struct consumer *c)
+{
+    if (c->is_seated)
+        memset(c, 0, sizeof *c); /* the seat is free; it goes with its queue */
+    else
+        mem_free(mem_of(c->session), c);
 }
 
 void consumer_cancel(struct consumer *c)
@@ -287,7 +320,7 @@ void consumer_cancel(struct consumer *c)
     c->up = NULL;
     c->is_cancelled = 1;
     if (c->inflight_n == 0)
-        mem_free(mem_of(s), c);
+        consumer_free(c);
     if (list_is_empty(&q->consumers) && (q->owner == s || q->policy->auto_delete))
         queue_delete(q);
 }
@@ -296,7 +329,7 @@ void consumer_settled(struct consumer *c)
 {
     BUG_ON(c->inflight_n == 0);
     if (--c->inflight_n == 0 && c->is_cancelled)
-        mem_free(mem_of(c->session), c);
+        consumer_free(c);
 }
 
 void session_wake(struct session *s)
@@ -339,14 +372,14 @@ void session_resend(struct session *s)
 
 /* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
 
-static uint16_t rx_place(const struct session *s, uint16_t id)
+static uint16_t rx_place(const struct rx_ids *rx, uint16_t id)
 {
-    uint16_t lo = 0, hi = s->rx.n;
-    if (hi && s->rx.v[hi - 1] < id)
+    uint16_t lo = 0, hi = rx->n;
+    if (hi && rx->v[hi - 1] < id)
         return hi; /* ids mostly rise */
     while (lo < hi) {
         uint16_t mid = (uint16_t)((lo + hi) / 2);
-        if (s->rx.v[mid] < id)
+        if (rx->v[mid] < id)
             lo = (uint16_t)(mid + 1);
         else
             hi = mid;
@@ -356,24 +389,35 @@ static uint16_t rx_place(const struct session *s, uint16_t id)
 
 bool rx_has(const struct session *s, uint16_t id)
 {
-    uint16_t at = rx_place(s, id);
-    return at < s->rx.n && s->rx.v[at] == id;
+    if (!s->rx)
+        return false;
+    uint16_t at = rx_place(s->rx, id);
+    return at < s->rx->n && s->rx->v[at] == id;
+}
+
+static struct rx_ids *rx_grow(struct session *s)
+{
+    uint32_t cap = s->rx ? MIN(s->rx->cap * 2u, 65535u) : 8;
+    struct rx_ids *rx = mem_realloc(mem_of(s), s->rx, sizeof *rx + cap * sizeof rx->v[0]);
+    if (!rx)
+        return NULL;
+    if (!s->rx)
+        rx->n = 0;
+    rx->cap = (uint16_t)cap;
+    s->rx = rx;
+    return rx;
 }
 
 enum err rx_add(struct session *s, uint16_t id, uint32_t max)
 {
-    struct rx_ids *rx = &s->rx;
-    if (rx->n >= max)
+    struct rx_ids *rx = s->rx;
+    if (rx_n(s) >= max)
         return ERR_FULL;
-    if (rx->n == rx->cap) {
-        uint32_t cap = rx->cap ? MIN(rx->cap * 2u, 65535u) : 8;
-        uint16_t *grown = mem_realloc(mem_of(s), rx->v, cap * sizeof *grown);
-        if (!grown)
-            return ERR_NOMEM;
-        rx->v = grown;
-        rx->cap = (uint16_t)cap;
-    }
-    uint16_t at = rx_place(s, id);
+    if (!rx || rx->n == rx->cap)
+        rx = rx_grow(s);
+    if (!rx)
+        return ERR_NOMEM;
+    uint16_t at = rx_place(rx, id);
     memmove(rx->v + at + 1, rx->v + at, (rx->n - at) * sizeof *rx->v);
     rx->v[at] = id;
     rx->n++;
@@ -382,10 +426,10 @@ enum err rx_add(struct session *s, uint16_t id, uint32_t max)
 
 bool rx_del(struct session *s, uint16_t id)
 {
-    struct rx_ids *rx = &s->rx;
-    uint16_t at = rx_place(s, id);
-    if (at >= rx->n || rx->v[at] != id)
+    struct rx_ids *rx = s->rx;
+    if (!rx_has(s, id))
         return false;
+    uint16_t at = rx_place(rx, id);
     memmove(rx->v + at, rx->v + at + 1, (rx->n - at - 1u) * sizeof *rx->v);
     rx->n--;
     return true;

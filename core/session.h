@@ -11,6 +11,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/base/clock.h"
@@ -32,41 +33,45 @@ enum ack_mode {
     ACK_CUMULATIVE, /* STOMP client: one ack settles all earlier ones of this consumer */
 };
 
-struct will {
-    const struct msg *msg;
-    uint32_t delay_s;
+/* What a session needs that may outlive its connection or leaves a will. owner: session */
+struct away {
+    struct session *session;
+    const struct msg *will; /* NULL: none */
+    uint32_t will_delay_s;
+    mono_ms will_at, expires_at; /* while offline; 0: none */
+    struct wtimer timer;         /* the sooner of the two */
 };
 
-/* Inbound QoS 2 packet ids whose PUBREL has not come: sorted array. */
+/* Inbound QoS 2 packet ids whose PUBREL has not come: sorted. */
 struct rx_ids {
-    uint16_t *v;
     uint16_t n, cap;
+    uint16_t v[];
 };
 
-/* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. */
+/* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. What a delivery touches stands first. */
 struct session {
-    struct conn *conn;   /* NULL: offline */
-    struct queue *queue; /* own queue; made by the first subscription or when the session outlives a conn */
-    struct vhost *vhost;
+    struct conn *conn;    /* NULL: offline */
     struct entry *resend; /* first in-flight entry to send again on the new connection, or NULL */
     uint32_t sent_n;      /* of the quota, used */
     uint32_t quota;       /* deliveries in flight at once on this connection */
-    struct tickets tickets;
-    uint32_t ticket_max;  /* 65535 for MQTT */
     uint32_t expiry_s;    /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
+    uint32_t ticket_max;  /* 65535 for MQTT */
+    struct tickets tickets;
+    struct queue *queue; /* own queue; made by the first subscription or when the session outlives a conn */
+    struct vhost *vhost;
     struct list inflight; /* entries, in send order */
     struct list consumers;
-    struct rx_ids rx;
-    struct will *will;
-    struct list_node all;        /* shard->sessions, or the graveyard */
-    struct wtimer timer;         /* offline: the sooner of will delay and expiry */
-    mono_ms will_at, expires_at; /* offline; 0: none */
-    uint64_t number;             /* never reused: publisher identity for no-local */
+    struct rx_ids *rx;    /* NULL: none */
+    struct away *away;    /* NULL: it ends with its connection, without a will */
+    struct list_node all; /* shard->sessions, or the graveyard */
+    uint64_t number;      /* never reused: publisher identity for no-local */
     uint32_t binding_n;
-    uint8_t is_dead : 1;
     uint16_t id_len;
+    uint8_t is_dead : 1;
     uint8_t id[];
 };
+
+_Static_assert(sizeof(void *) > 8 || offsetof(struct session, id) <= 151, "an idle session has grown");
 
 static inline struct slice session_id(const struct session *s)
 {
@@ -81,6 +86,9 @@ struct session *session_new(struct vhost *v, struct slice id) MUST_CHECK;
  * starts; a session without expiry ends. */
 void session_attach(struct session *s, struct conn *c);
 void session_detach(struct session *s, enum close_reason why);
+
+/* session_away: makes sure of s->away, so that detaching cannot fail. False: out of memory. */
+bool session_away(struct session *s) MUST_CHECK;
 
 /* session_set_will: replaces the will; v is copied. ERR_NOMEM. session_drop_will: forgets it. */
 enum err session_set_will(struct session *s, const struct msgview *v, uint32_t delay_s) MUST_CHECK;
@@ -117,9 +125,13 @@ void session_wake(struct session *s);
 void session_resend(struct session *s);
 
 /* session_timer: will delay or expiry came due (core/shard.c). */
-void session_timer(struct session *s, mono_ms now);
+void session_timer(struct away *a, mono_ms now);
 
-/* rx_has, rx_add (ERR_NOMEM, ERR_FULL above `max`), rx_del (false if it was not there). */
+/* rx_n: how many there are. rx_has, rx_add (ERR_NOMEM, ERR_FULL above `max`), rx_del (false if it was not there). */
+static inline uint32_t rx_n(const struct session *s)
+{
+    return s->rx ? s->rx->n : 0;
+}
 bool rx_has(const struct session *s, uint16_t id);
 enum err rx_add(struct session *s, uint16_t id, uint32_t max) MUST_CHECK;
 bool rx_del(struct session *s, uint16_t id);

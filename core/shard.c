@@ -168,6 +168,7 @@ struct shard *shard_new(const struct shard_config *config)
     msg_pool_init(&s->msgs, shard_mem(s, MEM_MSG));
     pool_init(&s->entries, shard_mem(s, MEM_ENTRY), sizeof(struct entry));
     pool_init(&s->timed_entries, shard_mem(s, MEM_ENTRY), sizeof(struct entry_timer));
+    pool_init(&s->conn_pool, shard_mem(s, MEM_CONN), sizeof(struct conn));
     s->vhost = vhost_new(s, SLICE("/"));
     if (!s->vhost || !open_store(s)) {
         shard_free(s);
@@ -211,6 +212,7 @@ void shard_free(struct shard *s)
         s->store->ops->close(s->store);
     pool_fini(&s->entries);
     pool_fini(&s->timed_entries);
+    pool_fini(&s->conn_pool);
     msg_pool_fini(&s->msgs);
     outv_pool_fini(&s->outvs);
     chunk_pool_fini(&s->chunks);
@@ -307,6 +309,7 @@ void shard_mark_dirty(struct shard *s, struct conn *c)
     if (c->is_dirty || c->state_now == CONN_DEAD)
         return;
     c->is_dirty = 1;
+    s->dirty_n++;
     c->dirty_next = NULL;
     if (s->dirty_last)
         s->dirty_last->dirty_next = c;
@@ -357,7 +360,7 @@ static void serve_timers(struct shard *s)
             conn_tick(CONTAINER_OF(t, struct conn, timer), s->now);
             break;
         case TIMER_SESSION:
-            session_timer(CONTAINER_OF(t, struct session, timer), s->now);
+            session_timer(CONTAINER_OF(t, struct away, timer), s->now);
             break;
         case TIMER_ENTRY:
             queue_expire(&CONTAINER_OF(t, struct entry_timer, timer)->entry);
@@ -386,6 +389,7 @@ static void flush_dirty(struct shard *s, bool may_end)
 {
     struct conn *c = s->dirty_first, *next;
     s->dirty_first = s->dirty_last = NULL;
+    s->dirty_n = 0;
     for (; c; c = next) {
         next = c->dirty_next;
         c->is_dirty = 0;

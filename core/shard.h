@@ -45,8 +45,10 @@ struct exchange;
     X(CONN, "connections")                                                                                             \
     X(BUFFER, "buffers")                                                                                               \
     X(ADAPTER, "adapters")                                                                                             \
-    X(SESSION, "sessions") X(QUEUE, "queues") X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router")               \
-        X(RETAINED, "retained") X(STORE, "store") X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
+    X(SESSION, "sessions")                                                                                             \
+    X(QUEUE, "queues")                                                                                                 \
+    X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store")               \
+        X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
 
 enum mem_account {
 #define X(name, text) MEM_##name,
@@ -98,7 +100,7 @@ struct shard {
     struct chunk_pool chunks;
     struct outv_pool outvs;
     struct msg_pool msgs;
-    struct pool entries, timed_entries;
+    struct pool entries, timed_entries, conn_pool;
 
     struct list conns, sessions; /* all */
     struct list owing;           /* owed_rings of connections that wait for the store */
@@ -116,7 +118,8 @@ struct shard {
     mono_ms now;         /* of this turn */
     struct ref *reading; /* while an adapter's on_bytes runs: the chunk its input lies in */
     mono_ms timer_set;
-    uint64_t turn_out;    /* output bytes made since the last flush */
+    uint64_t turn_out;    /* output bytes copied since the last flush */
+    uint32_t dirty_n;     /* connections on the dirty list */
     uint64_t number_next; /* for conns, sessions, queues */
     bool is_stopping;
     mono_ms stop_grace_ms;
@@ -143,10 +146,13 @@ void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx)
 /* shard_flush_some: dispatches what waits and sends it, for the middle of a turn that made much output. Ends nobody. */
 void shard_flush_some(struct shard *s);
 
-/* shard_should_flush: so much output was made that the broker flushes before it routes the next message. */
+/* shard_should_flush: so much output was made that the broker flushes before it routes the next message. With many
+ * receivers more is allowed, up to eight times as much, for many small sends cost more than a few larger ones. */
 static inline bool shard_should_flush(const struct shard *s)
 {
-    return s->turn_out >= s->limits.flush_bytes_turn;
+    enum { SEND_BYTES = 4096, TIMES_MAX = 8 };
+    uint64_t min = s->limits.flush_bytes_turn;
+    return s->turn_out >= min && s->turn_out >= MIN((uint64_t)s->dirty_n * SEND_BYTES, min * TIMES_MAX);
 }
 
 /* shard_append: a record for the store; returns its LSN, 0 when there is no store (nothing to wait for). A failed store

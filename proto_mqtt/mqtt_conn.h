@@ -14,6 +14,7 @@
  */
 
 #include "core/broker.h"
+#include "core/conn.h"
 #include "core/limits.h"
 #include "proto_mqtt/mqtt_wire.h"
 
@@ -32,21 +33,22 @@ struct mqtt_subs {
     uint8_t code[]; /* [n] what will be answered per filter */
 };
 
-/* The adapter's state of one connection, allocated (zeroed) by core. 48 bytes. */
+/* The adapter's state of one connection: what core has room for in struct conn. */
 struct mqtt_conn {
-    struct mqtt_subs *subs_first, *subs_last; /* in the order of their packets */
-    uint32_t in_bytes_max;                    /* longest packet we read */
-    uint32_t out_bytes_max;                   /* longest packet the peer reads (Maximum Packet Size) */
-    uint32_t rx_n;         /* QoS 1 and 2 publishes of this connection that have no final answer yet; 5.0 only */
-    uint32_t rx_max;       /* above that it is Receive Maximum exceeded */
-    uint32_t expiry_s;     /* session expiry the peer asked for */
-    uint16_t keepalive_s;  /* in force; 0: none */
-    uint8_t version;       /* enum mqtt_version; 0 before CONNECT */
-    uint8_t phase;         /* enum mqtt_phase */
-    uint8_t close_code;    /* reason code for our DISCONNECT; 0: the one that belongs to the close reason */
-    bool is_keepalive_cut; /* the peer must be told keepalive_s */
-    bool had_login;        /* user name or password was given */
+    struct mqtt_subs *subs_last;  /* a ring, in the order of their packets: the last one's next is the first */
+    uint32_t out_bytes_max;       /* longest packet the peer reads (Maximum Packet Size) */
+    uint32_t rx_n;                /* QoS 1 and 2 publishes of this connection that have no final answer yet; 5.0 only */
+    uint32_t rx_max;              /* above that it is Receive Maximum exceeded */
+    uint32_t expiry_s;            /* session expiry the peer asked for */
+    uint16_t keepalive_s;         /* in force; 0: none */
+    uint8_t version;              /* enum mqtt_version; 0 before CONNECT */
+    uint8_t phase;                /* enum mqtt_phase */
+    uint8_t close_code;           /* reason code for our DISCONNECT; 0: the one that belongs to the close reason */
+    uint8_t is_keepalive_cut : 1; /* the peer must be told keepalive_s */
+    uint8_t had_login : 1;        /* user name or password was given */
 };
+
+_Static_assert(sizeof(struct mqtt_conn) <= CONN_STATE_BYTES, "too large for struct conn");
 
 enum { MQTT_KEEPALIVE_MS = 1500 }; /* silence allowed per second of keep-alive: one and a half times [MQTT-3.1.2-22] */
 

@@ -269,7 +269,6 @@ void mqtt_on_attached(struct conn *c, const struct attached *a)
         /* A release of what was open before gives the peer a slot back that it never took on this connection (§4.9). */
         m->rx_max = (uint32_t)conn_limits(c)->receive_max + broker_rx_n(c);
     }
-    m->in_bytes_max = (uint32_t)conn_limits(c)->packet_bytes_max;
     put_connack(c, &k); /* [MQTT-3.1.4-5]; 3.1.1: [MQTT-3.1.4-4] */
     if (conn_is_closing(c))
         return;

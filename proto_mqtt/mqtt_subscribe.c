@@ -35,28 +35,35 @@ static struct mqtt_subs *subs_new(struct conn *c, enum mqtt_type type, const str
     r->type = (uint8_t)type;
     r->n = s->filter_n;
     r->packet_id = s->packet_id;
-    if (m->subs_first == NULL)
-        m->subs_first = r;
-    else
+    r->next = r;
+    if (m->subs_last != NULL) {
+        r->next = m->subs_last->next;
         m->subs_last->next = r;
+    }
     m->subs_last = r;
     return r;
+}
+
+/* subs_first: the packet whose answer is next; NULL: none. */
+static struct mqtt_subs *subs_first(const struct conn *c)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    return m->subs_last != NULL ? m->subs_last->next : NULL;
 }
 
 static void drop_first(struct conn *c)
 {
     struct mqtt_conn *m = conn_state(c);
-    struct mqtt_subs *r = m->subs_first;
-    m->subs_first = r->next;
-    if (r->next == NULL)
+    struct mqtt_subs *r = subs_first(c);
+    m->subs_last->next = r->next;
+    if (r == m->subs_last)
         m->subs_last = NULL;
     mem_free(conn_mem(c), r);
 }
 
 void mqtt_subs_free(struct conn *c)
 {
-    const struct mqtt_conn *m = conn_state(c);
-    while (m->subs_first != NULL)
+    while (subs_first(c) != NULL)
         drop_first(c);
 }
 
@@ -64,8 +71,7 @@ void mqtt_subs_free(struct conn *c)
 
 void mqtt_subs_part(struct conn *c, uint32_t index, enum err result)
 {
-    const struct mqtt_conn *m = conn_state(c);
-    struct mqtt_subs *r = m->subs_first;
+    struct mqtt_subs *r = subs_first(c);
     BUG_ON(r == NULL || index >= r->n);
     if (result != ERR_OK)
         r->code[index] = mqtt_reason_from_err(result, (enum mqtt_type)r->type);
@@ -104,7 +110,7 @@ static void put_answer(struct conn *c, const struct mqtt_subs *r)
 void mqtt_subs_answer(struct conn *c, uint16_t packet_id)
 {
     const struct mqtt_conn *m = conn_state(c);
-    struct mqtt_subs *r = m->subs_first;
+    struct mqtt_subs *r = subs_first(c);
     BUG_ON(r == NULL || r->packet_id != packet_id);
     bool can_say = true;
     for (uint32_t i = 0; m->version != MQTT_V5 && r->type == MQTT_SUBACK && i < r->n; i++)

@@ -44,7 +44,7 @@ static uint32_t ticket_of(const struct conn *c, struct slice id)
 /* get_id: the header that names the delivery. False: ERROR was said. */
 static bool get_id(struct conn *c, const struct stomp_frame *f, uint8_t *buf, size_t cap, struct slice *out)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     enum stomp_known h = s->version == STOMP_1_2 ? STOMP_H_ID : STOMP_H_MESSAGE_ID;
     if (stomp_frame_get(f, h, buf, cap, out) == ERR_OK)
         return true;
@@ -56,7 +56,7 @@ static bool get_id(struct conn *c, const struct stomp_frame *f, uint8_t *buf, si
  * False: ERROR was said. */
 static bool sub_fits(struct conn *c, const struct stomp_frame *f, const struct consumer *k)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice id;
     if (s->version != STOMP_1_1)

@@ -61,7 +61,7 @@ void stomp_nomem(struct conn *c)
 static void limits_of(const struct conn *c, struct stomp_limits *out)
 {
     const struct limits *l = &c->shard->limits;
-    const struct stomp_conn *s = c->state;
+    const struct stomp_conn *s = stomp_state(c);
     *out = (struct stomp_limits){
         .command_bytes = STOMP_COMMAND_BYTES_MAX,
         .headers_n = STOMP_HEADERS_MAX,
@@ -94,7 +94,7 @@ static void undecodable(struct conn *c, const uint8_t *in, size_t len, enum err 
 
 static void disconnect_in(struct conn *c, const struct stomp_frame *f)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint64_t receipt;
     if (!stomp_receipt_ask(c, f, STOMP_FOR_GOODBYE, &receipt))
         return;
@@ -146,7 +146,7 @@ static void first_in(struct conn *c, const struct stomp_frame *f)
 
 static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     struct stomp_limits lim;
     limits_of(c, &lim);
     size_t at = 0;
@@ -207,7 +207,7 @@ static mono_ms beat(struct conn *c, const struct stomp_conn *s, mono_ms now)
 
 static mono_ms on_tick(struct conn *c, mono_ms now)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     if (s->phase != STOMP_READY)
         return MONO_NEVER;
     mono_ms silent = listen_due(c, s, now);
@@ -223,7 +223,10 @@ static mono_ms on_tick(struct conn *c, mono_ms now)
 
 static enum err on_open(struct conn *c)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = mem_zalloc(conn_mem(c), sizeof *s);
+    if (s == NULL)
+        return ERR_NOMEM;
+    *(struct stomp_conn **)conn_state(c) = s;
     map_init(&s->subs, conn_mem(c), stomp_sub_map_key, c->shard->seed);
     return ERR_OK;
 }
@@ -237,22 +240,25 @@ static void on_release(struct conn *c, uint32_t ticket)
 
 static void on_close(struct conn *c, enum close_reason why)
 {
-    stomp_error_close(c, why);
+    if (stomp_state(c) != NULL)
+        stomp_error_close(c, why);
 }
 
 static void destroy(struct conn *c)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     struct mem *mem = conn_mem(c);
+    if (s == NULL)
+        return; /* on_open had no memory */
     stomp_subs_free(c);
     mem_free(mem, s->place);
     mem_free(mem, s->receipts.p);
+    mem_free(mem, s);
 }
 
 const struct adapter_ops stomp_adapter = {
     .name = "stomp",
     .claims = claims,
-    .conn_bytes = sizeof(struct stomp_conn),
     .open = on_open,
     .on_bytes = on_bytes,
     .on_attached = stomp_on_attached,

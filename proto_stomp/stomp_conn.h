@@ -18,6 +18,7 @@
 
 #include "core/base/map.h"
 #include "core/broker.h"
+#include "core/conn.h"
 #include "core/limits.h"
 #include "proto_stomp/stomp_dest.h"
 #include "proto_stomp/stomp_error.h"
@@ -83,7 +84,7 @@ struct stomp_fifo {
     uint32_t at, len, cap;
 };
 
-/* The adapter's state of one connection, allocated (zeroed) by core. */
+/* The adapter's state of one connection: too large for struct conn, which has a pointer to it. */
 struct stomp_conn {
     struct stomp_scan scan;
     struct map subs; /* stomp_sub by key */
@@ -97,6 +98,12 @@ struct stomp_conn {
     uint8_t phase;   /* enum stomp_phase */
     bool had_login, has_erred;
 };
+
+/* stomp_state: NULL only after an open without memory. */
+static inline struct stomp_conn *stomp_state(const struct conn *c)
+{
+    return *(struct stomp_conn **)conn_state(c);
+}
 
 enum {
     STOMP_BEAT_MIN_MS = 250,

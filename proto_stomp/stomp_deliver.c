@@ -121,7 +121,7 @@ static void head_keep(struct conn *c, struct stomp_head *h, const struct source 
 static void head_write(struct conn *c, struct stomp_sub *sub, const struct source *from, struct stomp_writer *w,
                        uint8_t *room, size_t cap, uint8_t *scratch)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     uint8_t session[24];
     size_t n = put_u64(session, c->session->number);
     session[n++] = '-';
@@ -164,7 +164,7 @@ static size_t head_bound(const struct stomp_sub *sub, bool is_kept, const struct
 /* put_ids: the other half of message-id, and ack. */
 static void put_ids(struct conn *c, struct stomp_writer *w, uint32_t ticket)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint8_t line[128];
     size_t n = put_u64(line, ++s->message_n);
     if (ticket != 0) {
@@ -237,7 +237,7 @@ enum err stomp_on_deliver(struct conn *c, const struct delivery *d)
     if (UNLIKELY(!take_room(o, sub, &from, is_kept, refers ? 0 : msg->payload.len, &r)))
         return ERR_NOMEM;
     if (LIKELY(is_kept))
-        head_copy(conn_state(c), &sub->head, &w, r.p, r.head_cap);
+        head_copy(stomp_state(c), &sub->head, &w, r.p, r.head_cap);
     else
         head_write(c, sub, &from, &w, r.p, r.head_cap, r.scratch);
     put_ids(c, &w, d->ticket);

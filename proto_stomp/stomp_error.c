@@ -80,7 +80,7 @@ static void log_error(struct conn *c, const char *message, size_t body_len, cons
 /* say: puts the frame into the output. */
 static void say(struct conn *c, const struct words *e)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     struct outv *o = s->has_erred ? NULL : conn_out(c);
     if (o == NULL)
         return;

@@ -28,7 +28,7 @@
 /* pick_version: false: ERROR was said. */
 static bool pick_version(struct conn *c, const struct stomp_frame *f)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice list;
     enum stomp_version v = STOMP_1_0; /* STOMP 1.2 §Protocol Negotiation: no header: 1.0 */
@@ -49,7 +49,7 @@ static uint32_t agreed_ms(uint32_t ms)
 /* agree_beats: STOMP 1.2 §Heart-beating; 1.0 has none. False: ERROR was said. */
 static bool agree_beats(struct conn *c, const struct stomp_frame *f)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice text;
     uint32_t can_ms, wants_ms;
@@ -66,7 +66,7 @@ static bool agree_beats(struct conn *c, const struct stomp_frame *f)
 
 void stomp_connect_in(struct conn *c, const struct stomp_frame *f)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint8_t user_buf[STOMP_LINE_BYTES_MAX], password_buf[STOMP_LINE_BYTES_MAX];
     struct slice user = {0}, password = {0};
     if (!pick_version(c, f) || !agree_beats(c, f))
@@ -87,7 +87,7 @@ void stomp_connect_in(struct conn *c, const struct stomp_frame *f)
 
 static void refused(struct conn *c, enum err e)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     if (e == ERR_DENIED)
         stomp_error(c, NULL, s->had_login ? STOMP_FAULT_LOGIN : STOMP_FAULT_ANONYMOUS, SLICE(""));
     else
@@ -96,7 +96,7 @@ static void refused(struct conn *c, enum err e)
 
 static void put_connected(struct conn *c)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     struct outv *o = conn_out(c);
     enum { CAP = 512 };
     uint8_t *room = o != NULL ? outv_room(o, CAP) : NULL;
@@ -119,7 +119,7 @@ static void put_connected(struct conn *c)
 
 void stomp_on_attached(struct conn *c, const struct attached *a)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     BUG_ON(s->phase != STOMP_LOGIN);
     if (a->result != ERR_OK) {
         refused(c, a->result);

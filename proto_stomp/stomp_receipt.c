@@ -82,7 +82,7 @@ static void fifo_trim(struct stomp_fifo *q, struct mem *mem)
 
 bool stomp_receipt_ask(struct conn *c, const struct stomp_frame *f, enum stomp_receipt_kind kind, uint64_t *out)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice id;
     if (stomp_frame_get(f, STOMP_H_RECEIPT, buf, sizeof buf, &id) != ERR_OK) {
@@ -108,7 +108,7 @@ void stomp_answer(struct conn *c, const struct stomp_frame *f)
 /* put_receipt: rejected: NULL, or why this SEND with reject:receipt was not stored. */
 static void put_receipt(struct conn *c, struct slice id, const char *rejected)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     struct outv *o = conn_out(c);
     if (o == NULL)
         return;
@@ -144,7 +144,7 @@ static bool is_yes(enum stomp_receipt_kind kind, enum err result)
 
 void stomp_on_settled(struct conn *c, uint64_t receipt, enum err result)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     enum stomp_receipt_kind kind = (enum stomp_receipt_kind)(receipt & 0xff);
     struct slice id = {0};
     bool has_id = (receipt & STOMP_RECEIPT_HAS_ID) != 0;

@@ -123,7 +123,7 @@ static enum stomp_fault resolve(struct conn *c, struct slice dest, uint8_t *buf,
 /* keep: `found` as the connection's place. NULL: out of memory. */
 static struct stomp_place *keep(struct conn *c, const struct stomp_place *found, struct slice dest)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     enum { RECORD_HEAD_BYTES = 7 }; /* core/attrs.h */
     size_t record = RECORD_HEAD_BYTES + dest.len, topic_len = found->topic.len;
     struct stomp_place *p = mem_alloc(conn_mem(c), sizeof *p + record + topic_len);
@@ -147,7 +147,7 @@ static struct stomp_place *keep(struct conn *c, const struct stomp_place *found,
 /* find_place: NULL: ERROR was said. */
 static const struct stomp_place *find_place(struct conn *c, const struct stomp_frame *f)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     uint8_t dest_buf[STOMP_LINE_BYTES_MAX], topic_buf[STOMP_LINE_BYTES_MAX];
     struct slice dest;
     if (stomp_frame_get(f, STOMP_H_DESTINATION, dest_buf, sizeof dest_buf, &dest) != ERR_OK) {

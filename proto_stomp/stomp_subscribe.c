@@ -36,14 +36,14 @@ static void sub_free(struct conn *c, struct stomp_sub *sub)
 
 static void sub_remove(struct conn *c, struct stomp_sub *sub)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     BUG_ON(map_del(&s->subs, stomp_sub_key(sub)) != sub);
     sub_free(c, sub);
 }
 
 void stomp_subs_free(struct conn *c)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint32_t pos = 0;
     for (struct stomp_sub *sub = map_next(&s->subs, &pos); sub != NULL; sub = map_next(&s->subs, &pos))
         sub_free(c, sub);
@@ -65,7 +65,7 @@ static void cancel(struct conn *c, struct stomp_sub *sub, uint64_t receipt)
 
 void stomp_subs_cancel(struct conn *c)
 {
-    struct stomp_conn *s = conn_state(c);
+    struct stomp_conn *s = stomp_state(c);
     uint32_t pos = 0;
     for (struct stomp_sub *sub = map_next(&s->subs, &pos); sub != NULL; sub = map_next(&s->subs, &pos))
         cancel(c, sub, RECEIPT_NONE);
@@ -110,7 +110,7 @@ static bool get(const struct request *r, enum stomp_known h, uint8_t buf[STOMP_L
 /* take_names: id and destination. */
 static bool take_names(struct request *r)
 {
-    const struct stomp_conn *s = conn_state(r->c);
+    const struct stomp_conn *s = stomp_state(r->c);
     r->has_id = get(r, STOMP_H_ID, r->id_buf, &r->id);
     if (!r->has_id && s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header; STOMP 1.1 §SUBSCRIBE */
         return refuse(r, STOMP_FAULT_NO_HEADER, SLICE("id"));
@@ -194,7 +194,7 @@ static bool check_later(const struct request *r)
 /* sub_new: the record, in the table. NULL: ERROR was said. */
 static struct stomp_sub *sub_new(const struct request *r)
 {
-    struct stomp_conn *s = conn_state(r->c);
+    struct stomp_conn *s = stomp_state(r->c);
     struct slice name = r->has_id ? r->id : r->dest;
     struct stomp_sub *sub = mem_zalloc(conn_mem(r->c), sizeof *sub + 1 + name.len + r->dest.len);
     if (sub == NULL) {
@@ -333,7 +333,7 @@ void stomp_subscribe_in(struct conn *c, const struct stomp_frame *f)
 /* find_sub: STOMP 1.2 §UNSUBSCRIBE: the subscription the frame names. NULL: ERROR was said. */
 static struct stomp_sub *find_sub(struct conn *c, const struct stomp_frame *f)
 {
-    const struct stomp_conn *s = conn_state(c);
+    const struct stomp_conn *s = stomp_state(c);
     uint8_t key[1 + STOMP_LINE_BYTES_MAX];
     struct slice name;
     key[0] = 'i';

@@ -32,6 +32,11 @@ void outv_pool_init(struct outv_pool *pool, struct mem *mem)
     *pool = (struct outv_pool){.mem = mem};
 }
 
+static size_t bytes_of(const struct outv *o)
+{
+    return sizeof(*o) + o->buf_cap + o->seg_cap * sizeof(*o->seg);
+}
+
 static void destroy(struct outv *o)
 {
     struct mem *mem = o->mem;
@@ -47,7 +52,7 @@ void outv_pool_fini(struct outv_pool *pool)
         pool->free = o->next;
         destroy(o);
     }
-    pool->free_n = 0;
+    pool->free_bytes = 0;
 }
 
 struct outv *outv_new(struct outv_pool *pool)
@@ -55,7 +60,7 @@ struct outv *outv_new(struct outv_pool *pool)
     struct outv *o = pool->free;
     if (LIKELY(o != NULL)) {
         pool->free = o->next;
-        pool->free_n--;
+        pool->free_bytes -= bytes_of(o);
         o->next = NULL;
         return o;
     }
@@ -88,13 +93,14 @@ void outv_free(struct outv_pool *pool, struct outv *o)
     }
     restart(o);
     o->bad = false;
-    if (pool->free_n == OUTV_FREE_MAX || o->buf_cap > OUTV_BUF_KEEP_MAX || o->seg_cap > OUTV_SEG_KEEP_MAX) {
+    if (pool->free_bytes + bytes_of(o) > OUTV_FREE_BYTES || o->buf_cap > OUTV_BUF_KEEP_MAX ||
+        o->seg_cap > OUTV_SEG_KEEP_MAX) {
         destroy(o);
         return;
     }
     o->next = pool->free;
     pool->free = o;
-    pool->free_n++;
+    pool->free_bytes += bytes_of(o);
 }
 
 /* plain_if_own: with one segment left, our own, the outv is plain again. */

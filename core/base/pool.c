@@ -29,10 +29,10 @@
 
 struct slab {
     _Alignas(64) struct list_node node; /* so that items of 64 bytes lie in one cache line each */
-    struct slot *free; /* items that came back */
-    uint32_t items_n;  /* items in this slab */
-    uint32_t fresh_n;  /* of these, never handed out: the last ones */
-    uint32_t used_n;   /* handed out */
+    struct slot *free;                  /* items that came back */
+    uint32_t items_n;                   /* items in this slab */
+    uint32_t fresh_n;                   /* of these, never handed out: the last ones */
+    uint32_t used_n;                    /* handed out */
 };
 
 struct slot {

@@ -51,7 +51,7 @@ static struct fake_event *note(struct conn *c, enum fake_what what)
         assert_non_null(f->event);
     }
     struct fake_event *e = &f->event[f->event_n++];
-    *e = (struct fake_event){.what = what, .conn = c->number, .at = f->now};
+    *e = (struct fake_event){.what = what, .conn = fake_number(c), .at = f->now};
     return e;
 }
 
@@ -218,7 +218,6 @@ static void fake_destroy(struct conn *c)
 
 const struct adapter_ops fake_adapter = {.name = "fake",
                                          .claims = fake_claims,
-                                         .conn_bytes = sizeof(struct fake_state),
                                          .open = fake_open,
                                          .on_bytes = fake_on_bytes,
                                          .on_attached = fake_on_attached,
@@ -334,6 +333,7 @@ struct fake_pipe *fake_pipe(struct fake *f)
     p->fake = f;
     p->send_room = SIZE_MAX;
     p->next = f->pipes;
+    p->number = f->pipes ? f->pipes->number + 1 : 1;
     f->pipes = p;
     p->conn = conn_new(f->shard, &p->transport, &f->door);
     assert_true(p->conn || p->is_gone);
@@ -661,7 +661,7 @@ uint32_t fake_count_of(const struct fake *f, enum fake_what what, const struct c
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < f->event_n; i++)
-        n += f->event[i].what == what && f->event[i].conn == c->number;
+        n += f->event[i].what == what && f->event[i].conn == fake_number(c);
     return n;
 }
 

@@ -72,6 +72,7 @@ struct fake_pipe {
     struct transport transport; /* first */
     struct fake *fake;
     struct fake_pipe *next;
+    uint64_t number;   /* 1 .. */
     struct conn *conn; /* NULL: refused, or gone */
     struct fake_bytes in, out;
     size_t in_at;
@@ -146,9 +147,15 @@ struct fake_pipe *fake_pipe(struct fake *f);
 void fake_feed(struct fake_pipe *p, const void *bytes, size_t n);
 void fake_feed_frame(struct fake_pipe *p, const void *body, uint32_t n);
 
-static inline struct fake_pipe *fake_pipe_of(struct conn *c)
+static inline struct fake_pipe *fake_pipe_of(const struct conn *c)
 {
     return (struct fake_pipe *)(void *)c->transport;
+}
+
+/* fake_number: which connection it is; the first one is 1. */
+static inline uint64_t fake_number(const struct conn *c)
+{
+    return fake_pipe_of(c)->number;
 }
 
 /* fake_conn: a connection that our adapter has claimed. fake_login: with a session (quota 100; empty id: unnamed). NULL

@@ -236,7 +236,7 @@ static void no_local(void **state)
     fake_run(f);
     const struct fake_event *e = NULL;
     for (uint32_t i = 0; i < fake_count(f, FAKE_DELIVER); i++)
-        if (fake_nth(f, FAKE_DELIVER, i)->conn == me->number)
+        if (fake_nth(f, FAKE_DELIVER, i)->conn == fake_number(me))
             e = fake_nth(f, FAKE_DELIVER, i);
     assert_non_null(e);
     assert_int_equal(e->qos, 1);

@@ -417,7 +417,7 @@ static void blocked_and_woken(void **state)
         fake_run(f);
         assert_int_equal(fake_count_of(f, FAKE_DELIVER, s), 200);
         for (uint32_t i = 0, n = 0; i < f->event_n; i++) /* in order */
-            if (f->event[i].what == FAKE_DELIVER && f->event[i].conn == s->number)
+            if (f->event[i].what == FAKE_DELIVER && f->event[i].conn == fake_number(s))
                 assert_int_equal(strtoul(f->event[i].payload, NULL, 10), n++);
     }
     fake_free(f);

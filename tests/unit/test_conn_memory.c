@@ -45,11 +45,11 @@ static void publish_all(struct scene *v)
                             .flags = (uint8_t)(i % 5 == 1 ? MSG_RETAIN : 0),
                             .expires_at = i % 7 == 2 ? v->f->now + 1000 : 0};
         uint64_t had = fake_stat(v->f, STAT_PUBLISHED);
-        uint32_t rx = v->p->session->rx.n;
+        uint32_t rx = rx_n(v->p->session);
         enum err e = fake_pub_view(v->p, &m, NULL, m.qos == 2 ? (uint16_t)(i + 1) : 0);
         if (e == ERR_NOMEM) { /* refused is refused: not counted, no id kept */
             assert_int_equal(fake_stat(v->f, STAT_PUBLISHED), had);
-            assert_int_equal(v->p->session->rx.n, rx);
+            assert_int_equal(rx_n(v->p->session), rx);
         }
         if (i % 6 == 5)
             fake_run(v->f);
@@ -60,9 +60,9 @@ static void answer_all(struct scene *v)
 {
     for (uint32_t i = 0; i < v->f->event_n; i++) {
         struct fake_event e = v->f->event[i];
-        struct conn *c = alive(v->s, v->sp) && v->s->number == e.conn   ? v->s
-                         : alive(v->t, v->tp) && v->t->number == e.conn ? v->t
-                                                                        : NULL;
+        struct conn *c = alive(v->s, v->sp) && fake_number(v->s) == e.conn   ? v->s
+                         : alive(v->t, v->tp) && fake_number(v->t) == e.conn ? v->t
+                                                                             : NULL;
         if (e.what != FAKE_DELIVER || e.ticket == 0 || !c || !tickets_get(c->session, e.ticket))
             continue;
         const struct flight *flight = tickets_get(c->session, e.ticket);

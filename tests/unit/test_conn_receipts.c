@@ -106,7 +106,7 @@ static void random_order(void **state)
             if (e->what != FAKE_SETTLED)
                 continue;
             unsigned who = (unsigned)(e->receipt >> 32);
-            assert_int_equal(p[who]->number, e->conn);
+            assert_int_equal(fake_number(p[who]), e->conn);
             assert_int_equal((uint32_t)e->receipt, next[who]++);
         }
         fake_forget(f);

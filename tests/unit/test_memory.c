@@ -42,6 +42,19 @@ static size_t subscribe_packet(uint8_t *out, unsigned i)
     return sizeof head + (size_t)n + 1;
 }
 
+/* by_account: what one connection has of each; `before` is subtracted. */
+static void by_account(const struct rig *r, const size_t *before, const char *what)
+{
+    char line[512];
+    size_t n = 0;
+    for (unsigned i = 0; i < MEM_N && n < sizeof line; i++) {
+        size_t bytes = (r->shard->mem[i].bytes - before[i]) / CONNS;
+        if (bytes != 0)
+            n += (size_t)snprintf(line + n, sizeof line - n, " %s %zu", r->shard->mem[i].name, bytes);
+    }
+    print_message("%s:%s\n", what, line);
+}
+
 static void idle_connections_are_small(void **state)
 {
     (void)state;
@@ -54,6 +67,9 @@ static void idle_connections_are_small(void **state)
     struct rig_pipe *pipe[CONNS];
     uint8_t out[64];
     rig_run(r);
+    size_t accounts[MEM_N];
+    for (unsigned i = 0; i < MEM_N; i++)
+        accounts[i] = r->shard->mem[i].bytes;
     size_t before = r->heap.bytes;
     for (unsigned i = 0; i < CONNS; i++) {
         pipe[i] = rig_connect(r);
@@ -61,10 +77,12 @@ static void idle_connections_are_small(void **state)
         rig_run(r);
         assert_int_equal(pipe[i]->out.len, 4); /* CONNACK */
     }
+    by_account(r, accounts, "idle");
     size_t idle = (r->heap.bytes - before) / CONNS + TCP_BYTES;
     for (unsigned i = 0; i < CONNS; i++)
         rig_send(pipe[i], out, subscribe_packet(out, i));
     rig_run(r);
+    by_account(r, accounts, "with a subscription");
     size_t subscribed = (r->heap.bytes - before) / CONNS + TCP_BYTES;
     for (unsigned i = 0; i < CONNS; i++)
         assert_int_equal(pipe[i]->out.len, 9); /* and SUBACK */

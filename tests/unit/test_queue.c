@@ -252,7 +252,7 @@ static void random_settling(void **state)
         for (uint32_t i = 0; i < fake_count(f, FAKE_DELIVER); i++) {
             const struct fake_event *e = fake_nth(f, FAKE_DELIVER, i);
             unsigned k = 0;
-            while (s[k]->number != e->conn)
+            while (fake_number(s[k]) != e->conn)
                 k++;
             open[k][open_n[k]++] = e->ticket;
             long at = strtol(e->payload, NULL, 10);
@@ -496,7 +496,7 @@ static void deleted_with_everything_in_it(void **state)
     fake_wait(f, 2000);
     /* deliveries of a dead queue can still be answered, each in its way */
     uint32_t a = fake_nth(f, FAKE_DELIVER, 0)->ticket;
-    struct conn *who = fake_nth(f, FAKE_DELIVER, 0)->conn == s->number ? s : t;
+    struct conn *who = fake_nth(f, FAKE_DELIVER, 0)->conn == fake_number(s) ? s : t;
     assert_int_equal(broker_settle(who, a, OUTCOME_REQUEUE), ERR_OK);
     assert_int_equal(fake_stat(f, STAT_DROP_CLOSED), 6);
     fake_run(f);

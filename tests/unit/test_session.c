@@ -338,7 +338,7 @@ static void cut_off_while_sending_again(void **state)
         }
         for (uint32_t i = 0; i < f->event_n; i++) {
             struct fake_event e = f->event[i];
-            if ((e.what != FAKE_DELIVER && e.what != FAKE_RELEASE) || e.conn != s->number || rng_chance(&r, 40))
+            if ((e.what != FAKE_DELIVER && e.what != FAKE_RELEASE) || e.conn != fake_number(s) || rng_chance(&r, 40))
                 continue;
             bool release = e.what == FAKE_RELEASE;
             if (!release && e.qos == 2) {
@@ -745,7 +745,7 @@ static void take_over(void **state)
     assert_int_equal(fake_sub(a, "t", 1), ERR_OK);
     assert_int_equal(fake_pub(p, "t", "x", 1), ERR_OK);
     fake_run(f);
-    uint64_t old = a->number;
+    uint64_t old = fake_number(a);
     fake_pipe_of(a)->last_words = "taken";
     struct fake_pipe *pipe = fake_pipe_of(a);
     b = fake_login(f, "a", 100);
@@ -788,12 +788,12 @@ static void rx_ids_are_a_set(void **state)
             if (n < 500)
                 has[id] = 1, n++;
         }
-        assert_int_equal(s->rx.n, n);
+        assert_int_equal(rx_n(s), n);
     }
     for (unsigned i = 1; i <= 65535; i++)
         if (!has[i])
             assert_int_equal(rx_add(s, (uint16_t)i, 65535), ERR_OK);
-    assert_int_equal(s->rx.n, 65535); /* every id there is */
+    assert_int_equal(rx_n(s), 65535); /* every id there is */
     for (unsigned i = 1; i <= 65535; i++)
         assert_true(rx_del(s, (uint16_t)i));
     fake_free(f);

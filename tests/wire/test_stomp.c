@@ -66,7 +66,7 @@ static void test_queue_deleted(void **state)
     SAY(p, "SUBSCRIBE\nid:mine\ndestination:/queue/q\nack:client\nreceipt:s\n\n");
     TOLD(p, "RECEIPT\nreceipt-id:s\n\n");
     SAY(p, "SEND\ndestination:/queue/q\n\nx");
-    TOLD(p, "MESSAGE\nsubscription:mine\ndestination:/queue/q\nmessage-id:2-1.1\nack:2-1.1\ncontent-length:1\n\nx");
+    TOLD(p, "MESSAGE\nsubscription:mine\ndestination:/queue/q\nmessage-id:1-1.1\nack:1-1.1\ncontent-length:1\n\nx");
     queue_delete(map_get(&r->shard->vhost->queues, SLICE("q")));
     rig_run(r);
     TOLD(p, "ERROR\nmessage:Server cancelled subscription\nx-code:cancelled\ncontent-type:text/plain\ncontent-length:88"
