@@ -34,6 +34,8 @@ struct options {
     uint32_t rate;       /* messages per second in all, open loop */
     uint32_t sources;    /* loopback source addresses that many connections are spread over */
     uint32_t subs;       /* subscriptions per connection */
+    uint32_t idle;       /* pairs: connections that do nothing beside them */
+    uint32_t waiting;    /* pairs: messages in the queue of a session that is away */
     uint32_t parallel;   /* connections that are being opened at a time */
     pid_t pid;           /* of the broker; 0: not known, no CPU or memory figures */
     const char *json;    /* file, or NULL */

@@ -34,7 +34,7 @@
 #define IN_BYTES      (512u * 1024u)        /* one read */
 #define PACKET_BYTES  (2u * 1024u * 1024u)  /* the longest packet */
 #define OUT_BYTES_MAX (64u * 1024u * 1024u) /* waiting for one reader; what comes then is dropped */
-#define SLOT_N        65536u                /* buckets of the topic table; chains beyond */
+#define SLOT_N        65536u                /* buckets of the topic table at the start */
 #define EVENT_N       512
 #define IDLE_FREE     (64u * 1024u) /* an empty output buffer above this is given back */
 
@@ -66,7 +66,8 @@ struct topic {
 
 struct forwarder {
     int epoll_fd, listen_fd;
-    struct topic **slots; /* [SLOT_N] */
+    struct topic **slots; /* [slot_mask + 1], a power of two, at least as many as topics */
+    uint32_t slot_mask, topic_n;
     struct conn *dirty, *dead;
     uint8_t *in; /* [PACKET_BYTES + IN_BYTES] */
 };
@@ -118,10 +119,29 @@ static inline uint32_t hash_of(const uint8_t *p, size_t n)
     return (uint32_t)(h ^ h >> 29);
 }
 
+/* slots_grow: four times the buckets, every topic in its new one. */
+static void slots_grow(struct forwarder *f)
+{
+    uint32_t old_n = f->slot_mask + 1, mask = 4 * old_n - 1;
+    struct topic **slots = calloc(mask + 1u, sizeof(struct topic *));
+    if (slots == NULL)
+        die("memory");
+    for (uint32_t i = 0; i < old_n; i++) {
+        for (struct topic *t = f->slots[i], *next; t != NULL; t = next) {
+            next = t->next;
+            t->next = slots[t->hash & mask];
+            slots[t->hash & mask] = t;
+        }
+    }
+    free(f->slots);
+    f->slots = slots;
+    f->slot_mask = mask;
+}
+
 static struct topic *topic_get(struct forwarder *f, const uint8_t *name, uint32_t bytes, bool make)
 {
     uint32_t hash = hash_of(name, bytes);
-    struct topic **slot = &f->slots[hash % SLOT_N];
+    struct topic **slot = &f->slots[hash & f->slot_mask];
     for (struct topic *t = *slot; t != NULL; t = t->next) {
         if (t->hash == hash && t->bytes == bytes && memcmp(t->name, name, bytes) == 0)
             return t;
@@ -134,6 +154,8 @@ static struct topic *topic_get(struct forwarder *f, const uint8_t *name, uint32_
     *t = (struct topic){.next = *slot, .hash = hash, .bytes = bytes};
     memcpy(t->name, name, bytes);
     *slot = t;
+    if (++f->topic_n > f->slot_mask)
+        slots_grow(f);
     return t;
 }
 
@@ -482,7 +504,9 @@ int main(int argc, char **argv)
                 "usage: forwarder [-p PORT]    a bare MQTT 3.1.1 forwarder on loopback; port 0: any free one\n");
         return 2;
     }
-    struct forwarder f = {.slots = calloc(SLOT_N, sizeof(struct topic *)), .in = malloc(PACKET_BYTES + IN_BYTES)};
+    struct forwarder f = {.slots = calloc(SLOT_N, sizeof(struct topic *)),
+                          .slot_mask = SLOT_N - 1,
+                          .in = malloc(PACKET_BYTES + IN_BYTES)};
     if (f.slots == NULL || f.in == NULL)
         die("memory");
     listen_on(&f, (uint16_t)port);

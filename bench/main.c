@@ -56,6 +56,8 @@ enum option_id {
     OPT_RATE,
     OPT_SOURCES,
     OPT_SUBS,
+    OPT_IDLE,
+    OPT_WAITING,
     OPT_PARALLEL,
     OPT_FROM,
     OPT_QUEUE,
@@ -83,6 +85,8 @@ static const struct choice choices[] = {
     {"rate", "N", "rate: messages per second in all (10000)", OPT_RATE},
     {"sources", "N", "loopback source addresses to spread connections over, 1 to 200 (16)", OPT_SOURCES},
     {"subs", "N", "idle: subscriptions of each connection, 0 to 100 (0)", OPT_SUBS},
+    {"idle", "N", "pairs: connections that do nothing beside them, 0 to 15000 (0)", OPT_IDLE},
+    {"waiting", "N", "pairs: QoS 1 messages that wait for a session that is away meanwhile (0)", OPT_WAITING},
     {"parallel", "N", "storms: connections being opened at a time (256); subs: connections (100)", OPT_PARALLEL},
     {"from", "mqtt|stomp", "stomp: what the publishers speak (stomp)", OPT_FROM},
     {"queue", NULL, "stomp: /queue/... instead of /topic/...", OPT_QUEUE},
@@ -177,6 +181,12 @@ static void take_option(struct options *o, enum option_id id, const char *value,
         break;
     case OPT_SUBS:
         o->subs = number("--subs", value, 0, 100);
+        break;
+    case OPT_IDLE:
+        o->idle = number("--idle", value, 0, 15000);
+        break;
+    case OPT_WAITING:
+        o->waiting = number("--waiting", value, 0, 10000000);
         break;
     case OPT_PARALLEL:
         o->parallel = number("--parallel", value, 1, 15000);

@@ -65,6 +65,15 @@ static void files_needed(uint32_t n)
 
 /* ---- idle --------------------------------------------------------------------------------------------------- */
 
+static void quiet_open(struct link *l, struct net *net, const struct options *o, uint32_t i)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "wb%d-i%u", (int)getpid(), i);
+    link_init(l, net, 8, 8);
+    link_open(l, o, o->port, i);
+    mqtt_login(l, name, SESSION_NEW);
+}
+
 void scenario_idle(const struct options *o, struct report *r)
 {
     struct net net;
@@ -79,11 +88,7 @@ void scenario_idle(const struct options *o, struct report *r)
     int64_t before = proc_rss_settled(o->pid);
     sample_now(&from, o, 0);
     for (uint32_t i = 0; i < o->n; i++) {
-        char name[32];
-        snprintf(name, sizeof(name), "wb%d-i%u", (int)getpid(), i);
-        link_init(&links[i], &net, 8, 8);
-        link_open(&links[i], o, o->port, i);
-        mqtt_login(&links[i], name, SESSION_NEW);
+        quiet_open(&links[i], &net, o, i);
         for (uint32_t k = 0; k < o->subs; k++)
             topic_put((uint8_t *)filters + (size_t)k * TOPIC_BYTES, i * o->subs + k);
         if (o->subs > 0)
@@ -109,6 +114,16 @@ void scenario_idle(const struct options *o, struct report *r)
         row_figure(&row, "rss_anon_after_bytes", (double)after);
     }
     report_row(r, &row);
+}
+
+void connect_idle(const struct options *o)
+{
+    struct net net;
+    struct link *links = take(o->idle, sizeof(*links));
+    files_needed(o->idle + 2 * o->n);
+    net_init(&net);
+    for (uint32_t i = 0; i < o->idle; i++)
+        quiet_open(&links[i], &net, o, i);
 }
 
 /* ---- doors -------------------------------------------------------------------------------------------------- */

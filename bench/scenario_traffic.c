@@ -2,7 +2,7 @@
 /*
  * scenario_traffic.c: the scenarios that are a plan for traffic.h and little else.
  *
- *     pairs, fanout, fanin    closed loop, one row
+ *     pairs, fanout, fanin    closed loop, one row; pairs also beside idle connections or waiting messages
  *     rate                    pairs in an open loop, with latencies
  *     stomp                   pairs, either end STOMP
  *     stuck                   fan-out, then the same with one subscriber that reads nothing: nobody else may be slower
@@ -39,6 +39,10 @@ static void run_plan(const struct options *o, struct report *r, const struct tra
 void scenario_pairs(const struct options *o, struct report *r)
 {
     struct traffic_plan plan = mqtt_plan(o, SHAPE_PAIRS);
+    if (o->idle > 0)
+        connect_idle(o);
+    if (o->waiting > 0)
+        store_waiting(o);
     run_plan(o, r, &plan);
 }
 

@@ -23,9 +23,15 @@ void scenario_idle(const struct options *o, struct report *r);
 void scenario_connect(const struct options *o, struct report *r);
 void scenario_storms(const struct options *o, struct report *r);
 
+/* connect_idle: opens o->idle connections that stay until the process ends. */
+void connect_idle(const struct options *o);
+
 /* scenario_store.c */
 void scenario_retained(const struct options *o, struct report *r);
 void scenario_offline(const struct options *o, struct report *r);
+
+/* store_waiting: leaves o->waiting messages at QoS 1 in the queue of a session that is away. */
+void store_waiting(const struct options *o);
 
 /* scenario_subs.c */
 void scenario_subs(const struct options *o, struct report *r);
