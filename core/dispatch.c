@@ -38,7 +38,7 @@ static struct consumer *only_consumer(const struct queue *q)
     return LIST_ITEM((struct list_node *)(uintptr_t)first, struct consumer, in_queue);
 }
 
-static bool has_credit(const struct consumer *c)
+static inline bool has_credit(const struct consumer *c)
 {
     const struct session *s = c->session;
     struct conn *conn = s->conn;
@@ -96,7 +96,7 @@ static size_t copied(const struct conn *c)
     return c->out ? c->out->buf_len : 0;
 }
 
-static enum err hand_over(struct consumer *c, const struct delivery *d)
+static inline enum err hand_over(struct consumer *c, const struct delivery *d)
 {
     struct conn *conn = c->session->conn;
     struct shard *s = conn->shard;

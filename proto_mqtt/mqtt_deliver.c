@@ -69,17 +69,10 @@ static bool is_same(const struct mqtt_conn *m, const struct delivery *d)
            msg->wire.len <= m->out_bytes_max && (d->set->sub_id_n == 0 || m->version != MQTT_V5);
 }
 
-enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
+/* encode_delivery: the packet as this receiver's version, QoS and subscription want it. */
+NOINLINE static enum err encode_delivery(struct outv *o, const struct mqtt_conn *m, const struct delivery *d)
 {
-    const struct mqtt_conn *m = conn_state(c);
     const struct msgview *msg = d->msg;
-    struct outv *o = conn_out(c);
-    if (UNLIKELY(o == NULL))
-        return ERR_NOMEM;
-    if (is_same(m, d)) {
-        outv_pass(o, msg->owner, msg->wire.p, msg->wire.len);
-        return ERR_OK;
-    }
     struct mqtt_publish p = {
         .topic = msg->topic,
         .payload = msg->payload,
@@ -97,6 +90,19 @@ enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
         .expiry_s = msg->expires_at != 0 ? expiry_left(msg->expires_at, d->now) : 0,
     };
     return encode(o, m, msg, &p, &extra);
+}
+
+enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    const struct msgview *msg = d->msg;
+    struct outv *o = conn_out(c);
+    if (UNLIKELY(o == NULL))
+        return ERR_NOMEM;
+    if (!is_same(m, d))
+        return encode_delivery(o, m, d);
+    outv_pass(o, msg->owner, msg->wire.p, msg->wire.len);
+    return ERR_OK;
 }
 
 void mqtt_on_release(struct conn *c, uint32_t ticket)
