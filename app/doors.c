@@ -36,6 +36,7 @@
 #include "core/shard.h"
 #include "transport/addr.h"
 #include "transport/listener.h"
+#include "transport/tcp.h"
 
 #define LOOK_AGAIN_MS 100u
 #define PROTOCOLS_MAX 8u
@@ -76,7 +77,7 @@ static bool is_full(struct entrance *e)
     uint64_t most = e->asked->connections_max;
     if (most == 0 || e->open_most < most)
         return false;
-    mono_ms now = loop_now(e->doors->with.loop);
+    mono_ms now = loop_now(e->doors->with.home->loop);
     if (now < e->look_again)
         return true;
     e->open_most = count_open(e);
@@ -153,7 +154,7 @@ static bool address_in(const char *name, int family, char *out, socklen_t cap)
 static struct listener *open_one(struct entrance *e, const char *address, uint64_t port, char *out_why, size_t cap)
 {
     const struct doors_config *with = &e->doors->with;
-    struct listener_config lc = {.loop = with->loop,
+    struct listener_config lc = {.home = with->home,
                                  .mem = with->mem,
                                  .log = &with->logs->log,
                                  .address = address,

@@ -18,15 +18,15 @@
 struct adapter_ops;
 struct config;
 struct logs;
-struct loop;
 struct mem;
 struct shard;
+struct tcp_home;
 
 /* What opening needs. All borrowed; must live until doors_fini. */
 struct doors_config {
     const struct config *config;
     const struct adapter_ops *const *adapters; /* NULL-terminated, in the order of config->protocols */
-    struct loop *loop;
+    struct tcp_home *home;                     /* of the shard's loop */
     struct shard *shard;
     struct mem *mem;
     struct logs *logs;

@@ -200,6 +200,7 @@ static enum err open_shard(struct weir *w)
 {
     w->heap.bytes_max = w->config.memory_bytes_max;
     w->loop = loop_ev_new(&w->mem_loop);
+    tcp_home_init(&w->tcp, w->loop, &w->mem_doors);
     struct store *store = store_mem_new(&w->mem_store, &(struct store_mem_config){.keep = false});
     if (w->loop == NULL || store == NULL)
         return out_of_memory();
@@ -222,7 +223,7 @@ static enum err open_shard(struct weir *w)
 static enum err open_doors(struct weir *w)
 {
     char why[1400];
-    struct doors_config with = {&w->config, adapters, w->loop, w->shard, &w->mem_doors, &w->logs};
+    struct doors_config with = {&w->config, adapters, &w->tcp, w->shard, &w->mem_doors, &w->logs};
     enum err e = doors_open(&w->doors, &with, why, sizeof(why));
     w->has_doors = e == ERR_OK;
     if (e != ERR_OK)
@@ -299,8 +300,10 @@ void weir_fini(struct weir *w)
         shard_free(w->shard);
     if (w->has_doors)
         doors_fini(&w->doors); /* connections pointed there */
-    if (w->loop != NULL)
+    if (w->loop != NULL) {
+        tcp_home_fini(&w->tcp);
         w->loop->ops->destroy(w->loop);
+    }
     remove_pid_file(w);
     if (w->has_logs)
         logs_close(&w->logs);

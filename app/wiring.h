@@ -20,6 +20,7 @@
 #include "core/base/err.h"
 #include "core/base/mem.h"
 #include "core/loop.h"
+#include "transport/tcp.h"
 
 struct args;
 struct shard;
@@ -35,6 +36,7 @@ struct weir {
     const char *protocols[8]; /* names, for the config; NULL-terminated */
     struct logs logs;
     struct loop *loop;
+    struct tcp_home tcp; /* of loop's pipes; to be closed if there is a loop */
     struct shard *shard;
     struct doors doors;
     struct loop_io signals; /* a signalfd; fd -1: not open */

@@ -37,9 +37,13 @@ struct journey {
 
 static bool journey_keep(struct journey *j)
 {
+    if (j->msg)
+        return true;
+    j->msg = msg_new(&j->s->msgs, j->view);
     if (!j->msg)
-        j->msg = msg_new(&j->s->msgs, j->view);
-    return j->msg != NULL;
+        return false;
+    j->s->turn_out += msg_bytes(j->msg);
+    return true;
 }
 
 /* ---- checks ------------------------------------------------------------------------------------------------- */

@@ -112,6 +112,8 @@ bool conn_can_say(const struct conn *c)
 
 static void log_end(struct conn *c)
 {
+    if (!log_is_on(c->shard->log, LOG_INFO))
+        return;
     char peer[96];
     struct session *s = c->session;
     conn_peer(c, peer, sizeof peer);
@@ -155,9 +157,10 @@ void conn_end(struct conn *c)
         session_detach(c->session, (enum close_reason)c->reason);
     owed_free(c);
     c->is_eof = c->reason == CLOSE_EOF;
+    bool is_mutual = !c->out && (c->reason == CLOSE_GOODBYE || c->reason == CLOSE_GOODBYE_WILL); /* nobody waits */
     conn_flush(c);
     c->state_now = CONN_LINGERING;
-    if (c->is_gone || !c->adapter || s->limits.linger_ms == 0 || (c->is_eof && !c->out)) {
+    if (c->is_gone || !c->adapter || s->limits.linger_ms == 0 || is_mutual || (c->is_eof && !c->out)) {
         conn_die(c);
         return;
     }
@@ -338,6 +341,8 @@ static void feed(struct conn *c, const struct gulp *g, size_t len)
         eaten += c->adapter->on_bytes(c, g->at + eaten, len - eaten);
         c->shard->reading = NULL;
         BUG_ON(eaten > len);
+        if (ref_is_shared(&g->chunk->ref))
+            c->shard->turn_out += eaten; /* it stays until it is sent */
     }
     size_t rest = len - eaten;
     if (c->is_closing || rest == 0) {

@@ -28,7 +28,7 @@ struct loop_io {
     void (*on_ready)(struct loop_io *io, unsigned events); /* set by the owner; must not remove other ios */
     int fd;
     unsigned interest;                  /* LOOP_READ | LOOP_WRITE; kept by io_set */
-    _Alignas(8) unsigned char impl[56]; /* the loop's own watcher lives here */
+    _Alignas(8) unsigned char impl[48]; /* the loop's own watcher lives here */
 };
 
 struct loop_ops {
@@ -39,8 +39,10 @@ struct loop_ops {
     /* wall: milliseconds since 1970; may jump. */
     wall_ms (*wall)(struct loop *);
 
-    /* io_set: watch io->fd for `interest`; 0 stops watching and must be called before the fd is closed or io freed.
-     * ERR_IO if the fd cannot be watched. After 0, on_ready is not called again, not even for events already seen. */
+    /* io_set: watch io->fd, which is open, for `interest`; 0 stops watching and must be called before the fd is closed
+     * or io freed. After 0, on_ready is not called again, not even for events already seen. ERR_IO if fd is negative.
+     * What the system refuses later (no memory, too many watches) ends the watch: on_ready is called once more, for
+     * everything, with io->interest already 0; io_set may be tried again. */
     enum err (*io_set)(struct loop *, struct loop_io *io, unsigned interest);
 
     /* timer: end the wait at `due` at the latest; replaces the former value; MONO_NEVER: no time limit. */

@@ -18,13 +18,13 @@
  *   3. The ev_timer is armed at `armed` <= due, or off (armed == MONO_NEVER). It is touched only when it would end the
  *      wait too late; a `due` that moved away costs one empty turn instead of a change of the timer for each move.
  *   4. No default loop, no signals, no children, no environment (EVFLAG_NOENV): several loops may live in one process.
+ *   5. Whether an fd can be watched is found out when libev tells epoll, in the next round: asking before would be a
+ *      system call for every connection.
  * Cost    io_set: a flag and, once per round and fd that really changed, one epoll_ctl; one clock reading per turn.
  * Thread  the loop's own; wake() any.
  */
 #include "core/loop.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <time.h>
 
 #include "core/base/mem.h"
@@ -101,8 +101,7 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
     struct loop_ev *l = ev_userdata(ev);
     struct loop_io *io = CONTAINER_OF(w, struct loop_io, impl);
     if (UNLIKELY(revents & EV_ERROR)) {
-        /* epoll refused the fd late (out of memory, max_user_watches) and libev stopped watching. The owner is told
-         * that everything is ready, and its next io_set starts afresh. */
+        /* invariant 5: epoll refused the fd (out of memory, max_user_watches) and libev stopped watching */
         io->interest = 0;
         l->io_n--;
     }
@@ -143,8 +142,7 @@ static enum err loop_ev_io_set(struct loop *base, struct loop_io *io, unsigned i
     } else if (io->interest != 0) {
         ev_io_modify(w, ev_events(interest));
     } else {
-        /* libev would notice a bad fd only in its next round */
-        if (io->fd < 0 || fcntl(io->fd, F_GETFD) == -1)
+        if (io->fd < 0)
             return ERR_IO;
         ev_io_init(w, on_io, io->fd, ev_events(interest));
         l->io_n++;

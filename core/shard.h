@@ -118,7 +118,7 @@ struct shard {
     mono_ms now;         /* of this turn */
     struct ref *reading; /* while an adapter's on_bytes runs: the chunk its input lies in */
     mono_ms timer_set;
-    uint64_t turn_out;    /* output bytes copied since the last flush */
+    uint64_t turn_out;    /* bytes that output holds since the last flush: copies, kept messages, input referred to */
     uint32_t dirty_n;     /* connections on the dirty list */
     uint64_t number_next; /* for conns, sessions, queues */
     bool is_stopping;

@@ -20,8 +20,8 @@
 
 struct listener;
 struct log;
-struct loop;
 struct mem;
+struct tcp_home;
 
 #define LISTENER_BACKLOG     1024 /* connections the system keeps for us; it may cut this (net.core.somaxconn) */
 #define LISTENER_ACCEPT_MAX  64u  /* taken per wake-up and socket, so that a storm leaves time for those inside */
@@ -31,8 +31,8 @@ struct mem;
 enum listener_nagle { LISTENER_NAGLE_OFF, LISTENER_NAGLE_ON }; /* off: TCP_NODELAY is set */
 
 struct listener_config {
-    struct loop *loop; /* borrowed until close; as are mem and log */
-    struct mem *mem;   /* pays for the listener and for the pipes it makes */
+    struct tcp_home *home; /* of the pipes it makes, and its loop is the listener's; borrowed until close, as are: */
+    struct mem *mem;       /* pays for the listener */
     struct log *log;
     const char *address;   /* name or number, "::1" or "[::1]"; NULL or "": every address of both families */
     uint16_t port;         /* 0: any free one */

@@ -119,7 +119,7 @@ static struct log_place *place_of(struct log *l, enum log_level level, const cha
 
 void log_line(struct log *l, enum log_level level, const char *fmt, ...)
 {
-    if (level > l->level)
+    if (!log_is_on(l, level))
         return;
     int saved = errno;
     if (l->now != NULL) {

@@ -9,6 +9,7 @@
  * cannot forge a line. Thread: the owner's only; other threads send letters.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/base/check.h"
@@ -37,6 +38,12 @@ struct log {
 
 /* log_init: to stderr with a UTC wall-clock stamp, level LOG_NOTICE, no rate limit until `now` is set. */
 void log_init(struct log *l);
+
+/* log_is_on: would a line of this level be made? For callers who must first put together what it says. */
+static inline bool log_is_on(const struct log *l, enum log_level level)
+{
+    return level <= l->level;
+}
 
 /* log_line: one line, without its end. fmt must be a literal: its address tells the place. errno is kept. */
 void log_line(struct log *l, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);

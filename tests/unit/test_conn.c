@@ -601,9 +601,30 @@ static void ticks(void **state)
     fake_free(f);
 }
 
+/* the peer said goodbye: without words of ours it is over at once; with words it reads them first. */
+static void goodbye_is_short(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *quiet = fake_login(f, "quiet", 0), *wordy = fake_login(f, "wordy", 0);
+    struct fake_pipe *qp = fake_pipe_of(quiet), *wp = fake_pipe_of(wordy);
+    wp->last_words = "bye";
+    conn_close(quiet, CLOSE_GOODBYE);
+    conn_close(wordy, CLOSE_GOODBYE_WILL);
+    fake_run(f);
+    assert_true(qp->is_gone);
+    assert_false(wp->is_gone);
+    assert_memory_equal(wp->out.p + wp->out.len - 3, "bye", 3);
+    wp->is_eof = true;
+    fake_run(f);
+    assert_true(wp->is_gone);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goodbye_is_short),
         cmocka_unit_test(claims_at_every_split),
         cmocka_unit_test(login_takes_too_long),
         cmocka_unit_test(a_large_first_packet),

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 #include "core/base/mem.h"
 #include "core/loop.h"
 #include "transport/listener.h"
+#include "transport/tcp.h"
 
 #define PIPES_MAX 64
 
@@ -35,6 +37,7 @@ struct world {
     struct mem_heap heap;
     struct mem loop_mem, mem;
     struct loop *loop;
+    struct tcp_home home;
     struct log log;
     char said[4096]; /* all log lines */
     unsigned lines, turns, stop_at;
@@ -78,6 +81,7 @@ static int setup(void **state)
     assert_non_null(w->loop);
     w->loop->on_turn = on_turn;
     w->loop->ctx = w;
+    tcp_home_init(&w->home, w->loop, &w->mem);
     log_init(&w->log);
     w->log.write = on_line;
     w->log.ctx = w;
@@ -93,6 +97,7 @@ static int teardown(void **state)
     struct world *w = *state;
     for (unsigned i = 0; i < w->pipe_n; i++)
         w->pipe[i]->ops->destroy(w->pipe[i]);
+    tcp_home_fini(&w->home);
     assert_int_equal(w->mem.blocks, 0);
     w->loop->ops->destroy(w->loop);
     assert_int_equal(w->heap.bytes, 0);
@@ -123,7 +128,7 @@ static void await_pipes(struct world *w, unsigned n)
 
 static struct listener_config config_for(struct world *w, const char *address, uint16_t port)
 {
-    return (struct listener_config){.loop = w->loop,
+    return (struct listener_config){.home = &w->home,
                                     .mem = &w->mem,
                                     .log = &w->log,
                                     .address = address,
@@ -239,6 +244,29 @@ static void test_ipv4(void **state)
     close(client);
     listener_close(l);
     assert_int_equal(w->lines, 0);
+}
+
+/* A peer that was gone before it was taken is handed on, with its address: the log wants to name it. */
+static void test_reset_before_accept(void **state)
+{
+    struct world *w = *state;
+    struct listener *l = open_on(w, "127.0.0.1", 0);
+    assert_non_null(l);
+    int client = call(AF_INET, listener_port(l));
+    struct sockaddr_in sa;
+    socklen_t len = sizeof(sa);
+    assert_int_equal(getsockname(client, (struct sockaddr *)&sa, &len), 0);
+    struct linger at_once = {.l_onoff = 1};
+    assert_int_equal(setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(client);
+    await_pipes(w, 1);
+    char peer[64], expected[64];
+    uint8_t in[4];
+    w->pipe[0]->ops->peer(w->pipe[0], peer, sizeof(peer));
+    snprintf(expected, sizeof(expected), "127.0.0.1:%u", (unsigned)ntohs(sa.sin_port));
+    assert_string_equal(peer, expected);
+    assert_int_equal(w->pipe[0]->ops->recv(w->pipe[0], in, sizeof(in)), -ERR_RESET);
+    listener_close(l);
 }
 
 static void test_nagle(void **state)
@@ -472,6 +500,39 @@ static void test_unix_failures(void **state)
 
 /* ---- accepting ----------------------------------------------------------------------------------------------- */
 
+/* accepts, in_vain: calls of accept4 by the listener (it finds this function before the system's), and those of them
+ * that found nobody. */
+static unsigned accepts, in_vain;
+
+int accept4(int fd, __SOCKADDR_ARG peer, socklen_t *len, int flags)
+{
+    int got = (int)syscall(SYS_accept4, fd, peer.__sockaddr__, len, flags);
+    accepts++;
+    in_vain += got == -1 && errno == EAGAIN;
+    return got;
+}
+
+/* An accept in vain is what costs most when connections come one by one. */
+static void test_nobody_is_accepted_in_vain(void **state)
+{
+    struct world *w = *state;
+    struct listener *l = open_on(w, "127.0.0.1", 0);
+    assert_non_null(l);
+    accepts = in_vain = 0;
+    int client[5];
+    for (unsigned i = 0; i < 5; i++) { /* 1, then 4 at once */
+        client[i] = call(AF_INET, listener_port(l));
+        if (i == 0 || i == 4)
+            await_pipes(w, i + 1);
+    }
+    turns(w, 1);
+    assert_int_equal(accepts, 5);
+    assert_int_equal(in_vain, 0);
+    for (unsigned i = 0; i < 5; i++)
+        close(client[i]);
+    listener_close(l);
+}
+
 static void test_budget(void **state)
 {
     struct world *w = *state;
@@ -637,6 +698,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_ipv4),
         T(test_nagle),
+        T(test_reset_before_accept),
         T(test_ipv6),
         T(test_all_addresses),
         T(test_name),
@@ -647,6 +709,7 @@ int main(void)
         T(test_unix),
         T(test_unix_stale),
         T(test_unix_failures),
+        T(test_nobody_is_accepted_in_vain),
         T(test_budget),
         T(test_close_leaves_pipes),
         T(test_out_of_files),

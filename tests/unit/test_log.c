@@ -59,6 +59,9 @@ static void test_levels(void **state)
     log_line(&p.log, LOG_INFO, "no");
     log_line(&p.log, LOG_DEBUG, "no");
     assert_int_equal(p.n, 0);
+    assert_false(log_is_on(&p.log, LOG_INFO));
+    assert_true(log_is_on(&p.log, LOG_NOTICE));
+    assert_true(log_is_on(&p.log, LOG_ERROR));
     log_line(&p.log, LOG_NOTICE, "yes %d", 1);
     assert_string_equal(p.last, "yes 1");
     log_line(&p.log, LOG_ERROR, "bad");

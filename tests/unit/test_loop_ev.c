@@ -9,12 +9,15 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -287,16 +290,56 @@ static void test_same_number_again(void **state)
     assert_int_equal(w->s[0].n, 1);
 }
 
-static void test_bad_fd(void **state)
+static void test_no_fd(void **state)
 {
     struct world *w = *state;
-    assert_int_equal(loop_io_set(w->loop, &w->s[0].io, LOOP_READ), ERR_IO);
-    w->s[0].io.fd = 987654;
+    assert_int_equal(w->s[0].io.fd, -1);
     assert_int_equal(loop_io_set(w->loop, &w->s[0].io, LOOP_READ | LOOP_WRITE), ERR_IO);
     assert_int_equal(w->s[0].io.interest, 0);
     run_a_while(w, 2);
     assert_int_equal(w->s[0].n, 0);
-    w->s[0].io.fd = -1;
+}
+
+/* refuse_watches: while not 0, the errno of every epoll_ctl of this process that would add something. libev finds the
+ * function below before the system's. */
+static int refuse_watches;
+
+int epoll_ctl(int epoll_fd, int how, int fd, struct epoll_event *event)
+{
+    if (how == EPOLL_CTL_ADD && refuse_watches != 0) {
+        errno = refuse_watches;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll_fd, how, fd, event);
+}
+
+/* What epoll refuses is said once, as readiness for everything, and the fd is watched no more. */
+static void test_watch_refused(void **state)
+{
+    struct world *w = *state;
+    const int why[] = {ENOMEM, ENOSPC};
+    watch_eventfd(w, 1, 0);
+    run_a_while(w, 1);
+    for (unsigned i = 0; i < ARRAY_N(why); i++) {
+        w->s[0] = (struct seen){.io = {.fd = w->s[0].io.fd, .on_ready = on_ready}, .w = w};
+        if (w->s[0].io.fd != -1)
+            close(w->s[0].io.fd);
+        refuse_watches = why[i];
+        watch_eventfd(w, 0, 0);
+        run_a_while(w, 3);
+        refuse_watches = 0;
+        assert_int_equal(w->s[0].n, 1);
+        assert_int_equal(w->s[0].events, LOOP_READ | LOOP_WRITE);
+        assert_int_equal(w->s[0].io.interest, 0);
+        assert_int_equal(w->s[1].n, 0);                                         /* it is nobody else's matter */
+        assert_int_equal(loop_io_set(w->loop, &w->s[0].io, LOOP_READ), ERR_OK); /* it may be tried again */
+        run_a_while(w, 2);
+        assert_int_equal(w->s[0].n, 1);
+        ring(w->s[0].io.fd);
+        run(w, 1);
+        assert_int_equal(w->s[0].n, 2);
+        assert_int_equal(loop_io_set(w->loop, &w->s[0].io, 0), ERR_OK);
+    }
 }
 
 static void destroy_with_io(void *ctx)
@@ -597,7 +640,8 @@ int main(void)
         T(test_unset_self_and_again),
         T(test_set_is_cheap_to_repeat),
         T(test_same_number_again),
-        T(test_bad_fd),
+        T(test_no_fd),
+        T(test_watch_refused),
         T(test_forgotten_io_is_a_bug),
         T(test_timer_ends_the_wait),
         T(test_timer_moves),

@@ -259,7 +259,7 @@ static void stop_with_grace(void **state)
     struct fake_pipe *raw = fake_pipe(f), *pp = fake_pipe_of(polite), *sp = fake_pipe_of(slow),
                      *ep = fake_pipe_of(early);
     pp->last_words = sp->last_words = "stop";
-    conn_close(early, CLOSE_GOODBYE); /* lingers already, for longer than the grace */
+    conn_close(early, CLOSE_ADMIN); /* lingers already, for longer than the grace */
     fake_run(f);
     assert_false(ep->is_gone);
     sp->send_room = 0;
