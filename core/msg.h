@@ -18,6 +18,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/mem.h"
+#include "core/base/pool.h"
 #include "core/base/ref.h"
 #include "core/base/slice.h"
 
@@ -45,7 +46,6 @@ struct msg_pool;
 
 struct msg {
     struct ref ref; /* first: outv refers to it */
-    struct msg_pool *pool;
     mono_ms expires_at;
     uint64_t publisher;
     uint32_t payload_len;
@@ -53,29 +53,28 @@ struct msg {
     uint16_t topic_len;
     uint8_t qos;
     uint8_t flags;
-    uint8_t size_class; /* of the pool; MSG_CLASSES: straight from the allocator */
-    uint8_t bytes[];    /* topic · attrs · payload */
+    uint8_t is_large; /* not from a pool */
+    uint8_t bytes[];  /* topic · attrs · payload */
 };
 
-/* Size classes: 128, 192, 256, 384, 512, 768, 1024, 2048 bytes, header included; larger ones go to the allocator. */
-#define MSG_CLASSES 8u
-
-struct msg_free {
-    struct msg_free *next;
-};
+/* Blocks of 64, 80, 96, 112 and 128 bytes, header included; then eight sizes between each power of two and the next,
+ * up to 2,048. Larger messages go to the allocator. */
+#define MSG_CLASSES    37u
+#define MSG_POOLED_MAX 2048u
+#define MSG_POOLED_MIN 64u
 
 struct msg_pool {
     struct mem *mem;
-    struct msg_free *free[MSG_CLASSES];
-    uint32_t free_n[MSG_CLASSES];
-    uint64_t living;
+    struct pool pool[MSG_CLASSES];
+    uint32_t large_n; /* living messages that are larger */
 };
-
-#define MSG_FREE_BYTES_MAX 131072u /* free blocks kept per class, in bytes */
 
 void msg_pool_init(struct msg_pool *p, struct mem *mem);
 /* msg_pool_fini: every message must be gone (BUG_ON). */
 void msg_pool_fini(struct msg_pool *p);
+
+/* msg_pool_living: how many messages there are; for tests. */
+uint64_t msg_pool_living(const struct msg_pool *p);
 
 /* msg_new: a lasting copy of v with one reference, the caller's. NULL when out of memory.
  * v->topic.len <= 65535, v->payload.len and v->attrs.len < 4 GiB (BUG_ON). */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/pool.h"
 #include "core/base/wheel.h"
 #include "core/msg.h"
 #include "core/topic.h"
@@ -23,6 +24,7 @@ struct retained {
     struct shard *shard;
     struct mem *mem;
     struct trie trie;
+    struct pool items; /* of those that expire */
     trie_at root;
     uint64_t n;        /* messages */
     uint64_t bytes;    /* msg_bytes of them */

@@ -15,10 +15,12 @@
  *   3. A walk visits each (node, level) at most once: MANY nodes remember from which level on they were covered, so
  *      filters with several MANYs stay linear in nodes times levels.
  *   4. A route is valid while its generation equals the router's. Routes are refilled, never freed: a connection may
- * keep a pointer and compare serials. Cost    match: one string hash per level, then one probe per visited node; a
- * cached route costs one hash of the key. 56 bytes per binding, about 100 bytes per cached topic. Thread  own shard
- * only. Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1]; overlapping subscriptions [MQTT-3.3.4-2],
- * [MQTT-3.3.4-3].
+ *      keep a pointer and compare serials.
+ * Cost    match: one string hash per level, then one probe per visited node; a cached route costs one hash of the key.
+ *         48 bytes per binding, beside the trie's; 128 per cached topic of up to 48 bytes with one target, and 8 to 16
+ *         of table.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1]; overlapping subscriptions [MQTT-3.3.4-2], [MQTT-3.3.4-3].
  */
 #include "core/router.h"
 
@@ -32,6 +34,24 @@
 
 enum { CACHE_FIRST = 64, WALK_BITS = 24 };
 
+_Static_assert(sizeof(void *) != 8 || sizeof(struct binding) == 48, "a binding is compact");
+_Static_assert(sizeof(void *) != 8 || sizeof(struct route) == 128, "a route is two cache lines");
+
+static void route_init(struct route *route)
+{
+    *route = (struct route){.target_cap = 1, .topic_cap = ROUTE_NEAR_BYTES};
+    route->target = &route->first;
+    route->topic = route->near;
+}
+
+static void route_fini(struct router *r, struct route *route)
+{
+    if (route->target != &route->first)
+        mem_free(r->mem, route->target);
+    if (route->topic != route->near)
+        mem_free(r->mem, route->topic);
+}
+
 void router_init(struct router *r, struct shard *shard, uint32_t cache_max)
 {
     uint32_t max = CACHE_FIRST; /* a power of two, for the masks */
@@ -39,13 +59,10 @@ void router_init(struct router *r, struct shard *shard, uint32_t cache_max)
         max *= 2;
     *r = (struct router){
         .shard = shard, .mem = shard_mem(shard, MEM_ROUTER), .cache_max = max, .gen = 1, .serial_next = 1};
-    trie_init(&r->trie, r->mem, shard->seed);
-}
-
-static void route_fini(struct router *r, struct route *route)
-{
-    mem_free(r->mem, route->target);
-    mem_free(r->mem, route->topic);
+    trie_init(&r->trie, r->mem, shard->seed, TRIE_OF_FILTERS);
+    pool_init(&r->bindings, r->mem, sizeof(struct binding));
+    pool_init(&r->routes, r->mem, sizeof(struct route));
+    route_init(&r->scratch);
 }
 
 void router_fini(struct router *r)
@@ -54,13 +71,15 @@ void router_fini(struct router *r)
     for (uint32_t i = 0; i < r->cache_n; i++) {
         if (r->cache[i]) {
             route_fini(r, r->cache[i]);
-            mem_free(r->mem, r->cache[i]);
+            pool_give(&r->routes, r->cache[i]);
         }
     }
     route_fini(r, &r->scratch);
     mem_free(r->mem, r->cache);
     mem_free(r->mem, r->match.v);
     mem_free(r->mem, r->ids);
+    pool_fini(&r->bindings);
+    pool_fini(&r->routes);
     trie_fini(&r->trie);
 }
 
@@ -105,9 +124,10 @@ struct binding *router_find(struct router *r, struct exchange *x, const struct f
 
 static void binding_set_opts(struct binding *b, const struct binding_opts *o)
 {
-    b->sub_id = o->sub_id;
-    b->qos = o->qos;
-    b->retain_handling = o->retain_handling;
+    BUG_ON(o->sub_id >> SUB_ID_BITS != 0 || o->qos > 2 || o->retain_handling > 2);
+    b->sub_id = o->sub_id & ((1u << SUB_ID_BITS) - 1);
+    b->qos = o->qos & 3u;
+    b->retain_handling = o->retain_handling & 3u;
     b->retain_as_published = o->retain_as_published;
     b->no_local = o->no_local;
 }
@@ -123,14 +143,13 @@ enum err router_bind(struct router *r, struct exchange *x, const struct filter *
     struct binding *b = node_find(r, at, q);
     *out_is_new = b == NULL;
     if (!b) {
-        b = mem_zalloc(r->mem, sizeof *b);
+        b = pool_take(&r->bindings);
         if (!b) {
             trie_release(&r->trie, at);
             return ERR_NOMEM;
         }
-        b->queue = q;
-        b->exchange = x;
-        b->node = at;
+        *b = (struct binding){.queue = q};
+        b->node = at & ((1u << TRIE_NUMBER_BITS) - 1);
         struct trie_node *node = trie_node(&r->trie, at);
         b->node_next = node->value;
         if (b->node_next)
@@ -157,7 +176,7 @@ void router_unbind(struct router *r, struct binding *b)
         b->node_next->node_prev = b->node_prev;
     list_del(&b->in_queue);
     trie_release(&r->trie, b->node);
-    mem_free(r->mem, b);
+    pool_give(&r->bindings, b);
     r->binding_n--;
     stat_sub(&r->shard->stats, STAT_BINDINGS, 1);
     router_touch(r);
@@ -249,7 +268,7 @@ static void walk_begin(struct router *r)
     if (++r->walk < 1u << WALK_BITS)
         return;
     r->walk = 1;
-    for (trie_at at = 1; at < r->trie.node_next; at++) /* also of literals: nobody asks for their order here */
+    for (trie_at at = 1; at < r->trie.node_next; at++)
         trie_node(&r->trie, at)->mark = 0;
     LIST_EACH(&r->shard->vhost->queues_all, it)
     LIST_ITEM(it, struct queue, all)->walk = 0;
@@ -369,10 +388,13 @@ bool router_merge_for(struct router *r, struct exchange *x, struct slice key, st
 static bool target_add(struct router *r, struct route *route, const struct target *t)
 {
     if (route->target_n == route->target_cap) {
-        uint32_t cap = route->target_cap ? route->target_cap * 2 : 1;
-        struct target *grown = mem_realloc(r->mem, route->target, cap * sizeof *grown);
+        uint32_t cap = route->target_cap * 2;
+        struct target *had = route->target == &route->first ? NULL : route->target;
+        struct target *grown = mem_realloc(r->mem, had, cap * sizeof *grown);
         if (!grown)
             return false;
+        if (!had)
+            grown[0] = route->first;
         route->target = grown;
         route->target_cap = cap;
     }
@@ -408,14 +430,12 @@ static bool fill_by_match(struct router *r, struct route *route, struct exchange
     return true;
 }
 
-static bool route_fill(struct router *r, struct route *route, struct exchange *x, struct slice key, uint64_t hash)
+/* route_name: remembers what key the route is for. */
+static bool route_name(struct router *r, struct route *route, struct slice key)
 {
-    route->gen = 0; /* not valid until complete */
-    route->serial = r->serial_next++;
-    route->target_n = 0;
-    route->has_refuse = route->has_durable = false;
+    route->topic_len = 0;
     if (route->topic_cap < key.len) {
-        uint8_t *grown = mem_realloc(r->mem, route->topic, key.len);
+        uint8_t *grown = mem_realloc(r->mem, route->topic == route->near ? NULL : route->topic, key.len);
         if (!grown)
             return false;
         route->topic = grown;
@@ -424,6 +444,17 @@ static bool route_fill(struct router *r, struct route *route, struct exchange *x
     if (key.len)
         memcpy(route->topic, key.p, key.len);
     route->topic_len = (uint32_t)key.len;
+    return true;
+}
+
+static bool route_fill(struct router *r, struct route *route, struct exchange *x, struct slice key, uint64_t hash)
+{
+    route->gen = 0; /* not valid until complete */
+    route->serial = r->serial_next++;
+    route->target_n = 0;
+    route->has_refuse = route->has_durable = false;
+    if (!route_name(r, route, key))
+        return false;
     route->exchange = x;
     route->hash = hash;
     for (;;) {
@@ -478,9 +509,10 @@ static struct route *cache_slot(struct router *r, uint64_t hash)
     if (way[0] && way[0]->gen != r->gen)
         return way[0];
     if (!second) {
-        second = mem_zalloc(r->mem, sizeof *second);
+        second = pool_take(&r->routes);
         if (!second)
             return NULL;
+        route_init(second);
         second->hash = hash;
     }
     way[1] = way[0];

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/base/list.h"
+#include "core/base/pool.h"
 #include "core/topic.h"
 #include "core/trie.h"
 
@@ -24,21 +25,22 @@ struct queue;
 struct shard;
 struct exchange;
 
-/* One subscription of a queue. owner: the router; in two lists. */
+#define SUB_ID_BITS 28u /* what a Variable Byte Integer can say, MQTT 5 §1.5.5 */
+
+/* One subscription of a queue. owner: the router; in two lists; pooled. Its exchange is the root above its node. */
 struct binding {
     struct list_node in_queue;             /* queue->bindings */
     struct binding *node_prev, *node_next; /* trie node's list; the first is node->value */
     struct queue *queue;
-    struct exchange *exchange;
-    trie_at node;
-    uint32_t sub_id; /* MQTT 5 Subscription Identifier, 0: none */
-    uint8_t qos;     /* cap 0..2 */
-    uint8_t retain_as_published : 1, no_local : 1;
-    uint8_t retain_handling; /* 0..2, MQTT 5 §3.8.3.1 */
+    trie_at node : TRIE_NUMBER_BITS;
+    uint32_t qos : 2;              /* cap 0..2 */
+    uint32_t retain_handling : 2;  /* 0..2, MQTT 5 §3.8.3.1 */
+    uint32_t sub_id : SUB_ID_BITS; /* MQTT 5 Subscription Identifier, 0: none */
+    uint32_t retain_as_published : 1, no_local : 1;
 };
 
 struct binding_opts {
-    uint32_t sub_id;
+    uint32_t sub_id; /* less than 1 << SUB_ID_BITS */
     uint8_t qos, retain_handling;
     bool retain_as_published, no_local;
 };
@@ -51,19 +53,23 @@ struct target {
     uint8_t has_no_local; /* some binding behind it has no_local: look again when the publisher owns the queue */
 };
 
-/* owner: the router, for good: a slot is filled anew, never freed before the router. */
+#define ROUTE_NEAR_BYTES 48u
+
+/* owner: the router, for good: a slot is filled anew, never freed before the router. Pooled. */
 struct route {
     struct exchange *exchange;
     uint64_t gen; /* valid while equal to router->gen */
     uint64_t hash;
     uint32_t serial; /* changes whenever this route is filled anew */
-    uint32_t target_n, target_cap;
-    struct target *target;
-    uint8_t *topic; /* topic_len bytes */
-    uint32_t topic_len, topic_cap;
+    uint32_t target_n;
+    struct target *target; /* `first`, or allocated when there are more */
+    uint8_t *topic;        /* topic_len bytes: `near`, or allocated when it is longer */
+    uint32_t topic_len, topic_cap, target_cap;
     bool has_refuse;  /* a target's queue may refuse (reject-publish): check all before the first push */
     bool has_durable; /* a target's queue survives a restart, or did when this route was made: a session cannot become
                          durable while it has bindings */
+    struct target first;
+    uint8_t near[ROUTE_NEAR_BYTES];
 };
 
 struct match_set {
@@ -75,6 +81,7 @@ struct router {
     struct shard *shard;
     struct mem *mem;
     struct trie trie;
+    struct pool bindings, routes;
     uint64_t gen;         /* bumped by every bind, unbind and change of a queue that routes hold */
     struct route **cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
     uint32_t cache_n, cache_max, cache_fills;

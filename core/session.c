@@ -15,7 +15,7 @@
  *   2. Every entry on the in-flight list has one ticket; all other tickets are of bare flights.
  *   3. sent_n counts the in-flight entries sent on THIS connection that have not given their slot back; <= quota.
  *   4. A session ends once; it is freed at the end of the turn.
- * Cost    about 200 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket
+ * Cost    about 150 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket
  * slot. Thread  own shard only. Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
  */
 #include "core/session.h"

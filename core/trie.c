@@ -2,18 +2,24 @@
 /*
  * trie.c: one node per level, flat and interned; used by the router and by the retained set.
  *
- *     level strings ──intern──► numbers       nodes: pages of 48-byte records, addressed by number
- *     edge table: hash(parent, level number) → node number, open addressing, 4 bytes a slot
- *     wildcards are children with their own field (node.one, node.many), never in the edge table
+ *     level strings ──intern──► numbers       nodes: pages of 32-byte records, addressed by number
+ *     edge table: hash(parent, level number) → node number, open addressing
+ *     filters   wildcards are children with their own field (node.one, node.many), never in the edge table
+ *     topics    children are a list:  parent.child_first ─► oldest ─sib_next─► ... ─► youngest
+ *               the way back, and from the oldest to the youngest, lies behind the nodes of a page (prev_of)
+ *
+ *     slot of a table   | 4 bits of the hash | 28 bits: number |    other keys' nodes are hardly ever looked at
  *
  * Invariants
  *   1. A node exists while it has a value, a child or a pin (child_n counts children and pins); trie_release
  *      prunes upwards as soon as that ends.
  *   2. An interned level has as many references as literal nodes carry it; at 0 its number is free again.
- *   3. The edge table holds exactly the literal nodes; it is at most 3/4 full.
+ *   3. The edge table holds exactly the literal nodes; it is at most 3/4 full. So is the table of levels.
  *   4. Siblings are linked in order of creation, so a walk can stop on a pinned node and go on later.
- * Cost    48 bytes a node, 5-11 bytes of edge slots, an interned string per distinct level (16 bytes up to 11
- * characters). Finding a child: one hash of two words, usually one probe. Thread  own shard only.
+ * Cost    a node 32 bytes (36 in a trie of topics) and 5.3 to 6.7 bytes of edge slots; a distinct level 16 bytes, and
+ *         as much of slots; one longer than 10 characters has a block of its own. Finding a child: one hash of two
+ *         words, usually one node looked at. Tables grow by a quarter, reading nodes in order: five moves per entry.
+ * Thread  own shard only.
  */
 #include "core/trie.h"
 
@@ -33,9 +39,11 @@ struct trie_level {
 };
 enum { LEVEL_INLINE_MAX = 10, LEVEL_FIRST = 4 };
 
-void trie_init(struct trie *t, struct mem *mem, uint64_t seed)
+#define NUMBER_MAX ((1u << TRIE_NUMBER_BITS) - 1)
+
+void trie_init(struct trie *t, struct mem *mem, uint64_t seed, enum trie_kind kind)
 {
-    *t = (struct trie){.mem = mem, .seed = seed, .node_next = 1, .level_n = LEVEL_FIRST};
+    *t = (struct trie){.mem = mem, .seed = seed, .kind = kind, .node_next = 1, .level_n = LEVEL_FIRST};
 }
 
 void trie_fini(struct trie *t)
@@ -46,10 +54,98 @@ void trie_fini(struct trie *t)
     for (uint32_t i = 0; i < t->page_n; i++)
         mem_free(t->mem, t->page[i]);
     mem_free(t->mem, t->page);
-    mem_free(t->mem, t->edge);
+    mem_free(t->mem, t->edges.v);
     mem_free(t->mem, t->level);
-    mem_free(t->mem, t->level_slot);
-    trie_init(t, t->mem, t->seed);
+    mem_free(t->mem, t->level_slots.v);
+    trie_init(t, t->mem, t->seed, t->kind);
+}
+
+/* grown: the size a table of `cap` entries grows to; a quarter more, as tables of millions are most of what there is.
+ */
+static uint32_t grown(uint32_t cap)
+{
+    return cap ? cap + cap / 4 : 64;
+}
+
+/* ---- tables of numbers -------------------------------------------------------------------------------------- */
+
+/* hash_of: the hash of an entry's key, from what the number stands for. */
+typedef uint64_t (*hash_of_fn)(const struct trie *t, uint32_t number);
+
+/* slot_home: the upper half of the hash, scaled to the table: sizes need not be powers of two. */
+static inline uint32_t slot_home(const struct trie_slots *s, uint64_t hash)
+{
+    return (uint32_t)((hash >> 32) * s->cap >> 32);
+}
+
+static inline uint32_t slot_after(const struct trie_slots *s, uint32_t i)
+{
+    return i + 1 == s->cap ? 0 : i + 1;
+}
+
+static inline uint32_t slot_tag(uint64_t hash)
+{
+    return (uint32_t)hash << TRIE_NUMBER_BITS;
+}
+
+/* slot_next: from slot *i on, the number of the next entry whose key may have this hash, 0 at the end of the run. */
+static inline uint32_t slot_next(const struct trie_slots *s, uint32_t *i, uint64_t hash)
+{
+    for (uint32_t v; (v = s->v[*i]) != 0;) {
+        *i = slot_after(s, *i);
+        if ((v & ~NUMBER_MAX) == slot_tag(hash))
+            return v & NUMBER_MAX;
+    }
+    return 0;
+}
+
+static void slots_put(struct trie_slots *s, uint64_t hash, uint32_t number)
+{
+    uint32_t i = slot_home(s, hash);
+    while (s->v[i])
+        i = slot_after(s, i);
+    s->v[i] = slot_tag(hash) | number;
+    s->n++;
+}
+
+/* slots_del: closes the gap, so that no run is cut (as core/base/map.c does). */
+static void slots_del(const struct trie *t, struct trie_slots *s, hash_of_fn hash_of, uint32_t number)
+{
+    uint64_t hash = hash_of(t, number);
+    uint32_t gap = slot_home(s, hash);
+    while (s->v[gap] != (slot_tag(hash) | number)) {
+        BUG_ON(s->v[gap] == 0);
+        gap = slot_after(s, gap);
+    }
+    s->v[gap] = 0;
+    s->n--;
+    for (uint32_t i = slot_after(s, gap); s->v[i]; i = slot_after(s, i)) {
+        uint32_t home = slot_home(s, hash_of(t, s->v[i] & NUMBER_MAX));
+        bool lies_between = gap < i ? gap < home && home <= i : gap < home || home <= i;
+        if (lies_between)
+            continue;
+        s->v[gap] = s->v[i];
+        s->v[i] = 0;
+        gap = i;
+    }
+}
+
+static inline bool slots_are_full(const struct trie_slots *s)
+{
+    return (uint64_t)(s->n + 1) * 4 > (uint64_t)s->cap * 3;
+}
+
+/* slots_grow: an empty table of the next size; the caller puts everything in again. False: no memory, nothing changed.
+ */
+static bool slots_grow(struct trie *t, struct trie_slots *s)
+{
+    uint32_t cap = grown(s->cap);
+    uint32_t *v = mem_zalloc(t->mem, cap * sizeof *v);
+    if (!v)
+        return false;
+    mem_free(t->mem, s->v);
+    *s = (struct trie_slots){.v = v, .cap = cap};
+    return true;
 }
 
 /* ---- interned levels ---------------------------------------------------------------------------------------- */
@@ -64,32 +160,34 @@ struct slice trie_level_bytes(const struct trie *t, uint32_t level)
 _Static_assert(offsetof(struct trie_level, u) == offsetof(struct trie_level, small) + 2, "inline strings run on");
 _Static_assert(sizeof(struct trie_level) == 16, "levels are compact");
 
-static uint32_t level_probe(const struct trie *t, struct slice s)
+static uint64_t level_hash(const struct trie *t, uint32_t level)
 {
-    uint32_t mask = t->level_slot_cap - 1;
-    uint32_t i = (uint32_t)hash_bytes(t->seed, s.p, s.len) & mask;
-    while (t->level_slot[i] != 0 && !slice_eq(trie_level_bytes(t, t->level_slot[i]), s))
-        i = (i + 1) & mask;
-    return i;
+    struct slice s = trie_level_bytes(t, level);
+    return hash_bytes(t->seed, s.p, s.len);
+}
+
+static uint32_t level_find(const struct trie *t, struct slice s, uint64_t hash)
+{
+    if (t->level_slots.n == 0)
+        return LEVEL_NONE;
+    uint32_t i = slot_home(&t->level_slots, hash), found = slot_next(&t->level_slots, &i, hash);
+    while (found && !slice_eq(trie_level_bytes(t, found), s))
+        found = slot_next(&t->level_slots, &i, hash);
+    return found;
 }
 
 uint32_t trie_level_find(const struct trie *t, struct slice s)
 {
-    return t->level_slot_cap ? t->level_slot[level_probe(t, s)] : LEVEL_NONE;
+    return level_find(t, s, hash_bytes(t->seed, s.p, s.len));
 }
 
 static bool level_slots_grow(struct trie *t)
 {
-    uint32_t old_cap = t->level_slot_cap, cap = old_cap ? old_cap * 2 : 64;
-    uint32_t *slot = mem_zalloc(t->mem, cap * sizeof *slot), *old = t->level_slot;
-    if (!slot)
+    if (!slots_grow(t, &t->level_slots))
         return false;
-    t->level_slot = slot;
-    t->level_slot_cap = cap;
-    for (uint32_t i = 0; i < old_cap; i++)
-        if (old[i])
-            slot[level_probe(t, trie_level_bytes(t, old[i]))] = old[i];
-    mem_free(t->mem, old);
+    for (uint32_t i = LEVEL_FIRST; i < t->level_n; i++)
+        if (t->level[i].refs > 0)
+            slots_put(&t->level_slots, level_hash(t, i), i);
     return true;
 }
 
@@ -101,11 +199,11 @@ static uint32_t level_number_take(struct trie *t)
         return n;
     }
     if (t->level_n >= t->level_cap) {
-        uint32_t cap = t->level_cap ? t->level_cap * 2 : 64;
-        struct trie_level *grown = mem_realloc(t->mem, t->level, cap * sizeof *grown);
-        if (!grown)
+        uint32_t cap = grown(t->level_cap);
+        struct trie_level *level = t->level_n > NUMBER_MAX ? NULL : mem_realloc(t->mem, t->level, cap * sizeof *level);
+        if (!level)
             return LEVEL_NONE;
-        t->level = grown;
+        t->level = level;
         t->level_cap = cap;
     }
     return t->level_n++;
@@ -115,14 +213,13 @@ static uint32_t level_number_take(struct trie *t)
 static uint32_t level_hold(struct trie *t, struct slice s)
 {
     BUG_ON(s.len > UINT16_MAX);
-    if (t->level_slot_cap) {
-        uint32_t found = t->level_slot[level_probe(t, s)];
-        if (found) {
-            t->level[found].refs++;
-            return found;
-        }
+    uint64_t hash = hash_bytes(t->seed, s.p, s.len);
+    uint32_t found = level_find(t, s, hash);
+    if (found) {
+        t->level[found].refs++;
+        return found;
     }
-    if ((t->level_used + 1) * 4 > t->level_slot_cap * 3 && !level_slots_grow(t))
+    if (slots_are_full(&t->level_slots) && !level_slots_grow(t))
         return LEVEL_NONE;
     uint8_t *copy = NULL;
     if (s.len > LEVEL_INLINE_MAX) {
@@ -142,8 +239,7 @@ static uint32_t level_hold(struct trie *t, struct slice s)
         l->u.p = copy;
     else if (s.len)
         memcpy((uint8_t *)l + offsetof(struct trie_level, small), s.p, s.len);
-    t->level_slot[level_probe(t, s)] = n;
-    t->level_used++;
+    slots_put(&t->level_slots, hash, n);
     return n;
 }
 
@@ -152,97 +248,68 @@ static void level_drop(struct trie *t, uint32_t n)
     struct trie_level *l = &t->level[n];
     if (--l->refs > 0)
         return;
-    uint32_t mask = t->level_slot_cap - 1, hole = level_probe(t, trie_level_bytes(t, n));
-    BUG_ON(t->level_slot[hole] != n);
-    t->level_slot[hole] = 0;
-    for (uint32_t i = (hole + 1) & mask; t->level_slot[i]; i = (i + 1) & mask) {
-        struct slice s = trie_level_bytes(t, t->level_slot[i]);
-        uint32_t home = (uint32_t)hash_bytes(t->seed, s.p, s.len) & mask;
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            t->level_slot[hole] = t->level_slot[i];
-            t->level_slot[i] = 0;
-            hole = i;
-        }
-    }
+    slots_del(t, &t->level_slots, level_hash, n);
     if (l->len > LEVEL_INLINE_MAX)
         mem_free(t->mem, l->u.p);
     l->u.next_free = t->level_free;
     t->level_free = n;
-    t->level_used--;
 }
 
 /* ---- edges -------------------------------------------------------------------------------------------------- */
 
-static uint32_t edge_home(const struct trie *t, trie_at parent, uint32_t level)
+static inline uint64_t edge_hash(const struct trie *t, trie_at parent, uint32_t level)
 {
-    return (uint32_t)hash_u64(t->seed, (uint64_t)parent << 32 | level) & (t->edge_cap - 1);
+    return hash_u64(t->seed, (uint64_t)parent << 32 | level);
 }
 
-static uint32_t edge_probe(const struct trie *t, trie_at parent, uint32_t level)
+static uint64_t node_hash(const struct trie *t, trie_at at)
 {
-    uint32_t mask = t->edge_cap - 1, i = edge_home(t, parent, level);
-    while (t->edge[i]) {
-        const struct trie_node *n = trie_node(t, t->edge[i]);
-        if (n->parent == parent && n->level == level)
-            break;
-        i = (i + 1) & mask;
-    }
-    return i;
+    return edge_hash(t, trie_node(t, at)->parent, trie_node(t, at)->level);
 }
 
 trie_at trie_child(const struct trie *t, trie_at parent, uint32_t level)
 {
-    if (t->edge_cap == 0 || level == LEVEL_NONE)
+    if (t->edges.n == 0 || level == LEVEL_NONE)
         return 0;
-    return t->edge[edge_probe(t, parent, level)];
+    uint64_t hash = edge_hash(t, parent, level);
+    for (uint32_t i = slot_home(&t->edges, hash);;) {
+        trie_at at = slot_next(&t->edges, &i, hash);
+        if (!at || (trie_node(t, at)->parent == parent && trie_node(t, at)->level == level))
+            return at;
+    }
 }
 
 static bool edges_grow(struct trie *t)
 {
-    uint32_t old_cap = t->edge_cap, cap = old_cap ? old_cap * 2 : 64;
-    uint32_t *edge = mem_zalloc(t->mem, cap * sizeof *edge), *old = t->edge;
-    if (!edge)
+    if (!slots_grow(t, &t->edges))
         return false;
-    t->edge = edge;
-    t->edge_cap = cap;
-    for (uint32_t i = 0; i < old_cap; i++)
-        if (old[i])
-            edge[edge_probe(t, trie_node(t, old[i])->parent, trie_node(t, old[i])->level)] = old[i];
-    mem_free(t->mem, old);
+    for (trie_at at = 1; at < t->node_next; at++)
+        if (trie_node(t, at)->level >= LEVEL_FIRST)
+            slots_put(&t->edges, node_hash(t, at), at);
     return true;
 }
 
-static void edge_del(struct trie *t, trie_at at)
-{
-    const struct trie_node *n = trie_node(t, at);
-    uint32_t mask = t->edge_cap - 1, hole = edge_probe(t, n->parent, n->level);
-    BUG_ON(t->edge[hole] != at);
-    t->edge[hole] = 0;
-    t->edge_n--;
-    for (uint32_t i = (hole + 1) & mask; t->edge[i]; i = (i + 1) & mask) {
-        const struct trie_node *m = trie_node(t, t->edge[i]);
-        uint32_t home = edge_home(t, m->parent, m->level);
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            t->edge[hole] = t->edge[i];
-            t->edge[i] = 0;
-            hole = i;
-        }
-    }
-}
-
 /* ---- nodes -------------------------------------------------------------------------------------------------- */
+
+/* prev_of: in a trie of topics, the node's next older sibling; of the oldest one, the youngest. */
+static trie_at *prev_of(const struct trie *t, trie_at at)
+{
+    trie_at *prev = (trie_at *)(void *)(t->page[at / TRIE_PAGE_NODES] + TRIE_PAGE_NODES);
+    return &prev[at % TRIE_PAGE_NODES];
+}
 
 static bool page_add(struct trie *t)
 {
     if (t->page_n == t->page_cap) {
         uint32_t cap = t->page_cap ? t->page_cap * 2 : 8;
-        struct trie_node **grown = mem_realloc(t->mem, t->page, cap * sizeof(*grown));
-        if (!grown)
+        struct trie_node **page = mem_realloc(t->mem, t->page, cap * sizeof(*page));
+        if (!page)
             return false;
-        t->page = grown;
+        t->page = page;
         t->page_cap = cap;
     }
-    struct trie_node *nodes = mem_alloc(t->mem, TRIE_PAGE_NODES * sizeof *nodes);
+    size_t bytes = sizeof(struct trie_node) + (t->kind == TRIE_OF_TOPICS ? sizeof(trie_at) : 0);
+    struct trie_node *nodes = mem_alloc(t->mem, TRIE_PAGE_NODES * bytes);
     if (!nodes)
         return false;
     t->page[t->page_n++] = nodes;
@@ -255,7 +322,7 @@ static trie_at node_take(struct trie *t)
     if (at) {
         t->node_free = trie_node(t, at)->parent;
     } else {
-        if (t->node_next >= t->page_n * TRIE_PAGE_NODES && !page_add(t))
+        if (t->node_next >= t->page_n * TRIE_PAGE_NODES && (t->node_next > NUMBER_MAX || !page_add(t)))
             return 0;
         at = t->node_next++;
     }
@@ -266,7 +333,7 @@ static trie_at node_take(struct trie *t)
 
 static void node_give(struct trie *t, trie_at at)
 {
-    trie_node(t, at)->parent = t->node_free;
+    *trie_node(t, at) = (struct trie_node){.level = LEVEL_NONE, .parent = t->node_free};
     t->node_free = at;
     t->node_n--;
 }
@@ -281,9 +348,37 @@ trie_at trie_root(struct trie *t)
     return at;
 }
 
+/* child_append, child_remove: in a trie of topics, the list of up's children. */
+static void child_append(struct trie *t, struct trie_node *up, trie_at at)
+{
+    trie_at first = up->child_first;
+    if (!first) {
+        up->child_first = *prev_of(t, at) = at;
+        return;
+    }
+    trie_at last = *prev_of(t, first);
+    trie_node(t, at)->mark = trie_node(t, last)->mark + 1;
+    trie_node(t, last)->sib_next = at;
+    *prev_of(t, at) = last;
+    *prev_of(t, first) = at;
+}
+
+static void child_remove(struct trie *t, struct trie_node *up, trie_at at)
+{
+    trie_at first = up->child_first, prev = *prev_of(t, at), next = trie_node(t, at)->sib_next;
+    if (at == first)
+        up->child_first = next;
+    else
+        trie_node(t, prev)->sib_next = next;
+    if (next)
+        *prev_of(t, next) = prev;
+    else if (at != first)
+        *prev_of(t, first) = prev;
+}
+
 static trie_at literal_add(struct trie *t, trie_at parent, struct slice bytes)
 {
-    if ((t->edge_n + 1) * 4 > t->edge_cap * 3 && !edges_grow(t))
+    if (slots_are_full(&t->edges) && !edges_grow(t))
         return 0;
     uint32_t level = level_hold(t, bytes);
     if (level == LEVEL_NONE)
@@ -293,25 +388,18 @@ static trie_at literal_add(struct trie *t, trie_at parent, struct slice bytes)
         level_drop(t, level);
         return 0;
     }
-    struct trie_node *n = trie_node(t, at), *up = trie_node(t, parent);
-    n->parent = parent;
-    n->level = level;
-    n->sib_prev = up->child_last;
-    if (up->child_last) {
-        n->mark = trie_node(t, up->child_last)->mark + 1;
-        trie_node(t, up->child_last)->sib_next = at;
-    } else {
-        up->child_first = at;
-    }
-    up->child_last = at;
-    up->child_n++;
-    t->edge[edge_probe(t, parent, level)] = at;
-    t->edge_n++;
+    trie_node(t, at)->parent = parent;
+    trie_node(t, at)->level = level;
+    if (t->kind == TRIE_OF_TOPICS)
+        child_append(t, trie_node(t, parent), at);
+    trie_node(t, parent)->child_n++;
+    slots_put(&t->edges, edge_hash(t, parent, level), at);
     return at;
 }
 
 static trie_at wildcard_add(struct trie *t, trie_at parent, uint32_t level)
 {
+    BUG_ON(t->kind != TRIE_OF_FILTERS);
     trie_at at = node_take(t);
     if (!at)
         return 0;
@@ -402,9 +490,9 @@ static void node_unlink(struct trie *t, trie_at at)
         up->many = 0;
         return;
     }
-    edge_del(t, at);
-    *(n->sib_prev ? &trie_node(t, n->sib_prev)->sib_next : &up->child_first) = n->sib_next;
-    *(n->sib_next ? &trie_node(t, n->sib_next)->sib_prev : &up->child_last) = n->sib_prev;
+    slots_del(t, &t->edges, node_hash, at);
+    if (t->kind == TRIE_OF_TOPICS)
+        child_remove(t, up, at);
     level_drop(t, n->level);
 }
 

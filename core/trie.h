@@ -4,9 +4,9 @@
 
 /*
  * trie.h: the shape shared by the router (filters → bindings) and the retained set (topics → messages): one node per
- * level, flat and interned. Nodes are 48 bytes in pages, addressed by 32-bit numbers; level strings are interned
- * once; the edge table maps (parent, level) → node with 4 bytes a slot. No recursion, no policy: what a walk means is
- * the caller's business.
+ * level, flat and interned. Nodes are 32 bytes in pages, addressed by numbers; level strings are interned once; the
+ * edge table maps (parent, level) → node with 4 bytes a slot. No recursion, no policy: what a walk means is the
+ * caller's business.
  *
  * A node exists while it has a value, a child or a pin; trie_release prunes upwards.
  */
@@ -21,41 +21,57 @@
 
 typedef uint32_t trie_at; /* node number; 0 = none */
 
+#define TRIE_NUMBER_BITS 28u /* of node and level numbers; more nodes than that are "out of memory" */
+
+/* What a trie is for decides what a node knows of others. */
+enum trie_kind {
+    TRIE_OF_FILTERS, /* wildcards; children in no order */
+    TRIE_OF_TOPICS,  /* literal levels only; children in order of creation, for 4 bytes more a node */
+};
+
 struct trie_node {
     trie_at parent;
-    uint32_t level;                  /* interned literal; LEVEL_ONE / LEVEL_MANY for wildcards; LEVEL_ROOT */
-    trie_at one, many;               /* wildcard children */
-    trie_at child_first, child_last; /* literal children in order of creation */
-    trie_at sib_prev, sib_next;
+    uint32_t level; /* interned literal; LEVEL_ONE / LEVEL_MANY for wildcards; LEVEL_ROOT; LEVEL_NONE: not in use */
+    union {
+        trie_at one;         /* filters: wildcard child */
+        trie_at child_first; /* topics: the oldest child */
+    };
+    union {
+        trie_at many;     /* filters: wildcard child */
+        trie_at sib_next; /* topics: the next younger sibling */
+    };
     uint32_t child_n; /* literal and wildcard children, plus pins */
-    uint32_t mark;    /* literals: order among their siblings, rising; MANYs: scratch of the router's walk */
+    uint32_t mark;    /* topics: order among siblings, rising; filters: scratch of the router's walk, of MANYs */
     void *value;      /* NULL: none */
 };
 
 enum { LEVEL_NONE = 0, LEVEL_ROOT = 1, LEVEL_ONE = 2, LEVEL_MANY = 3 };
 
-struct trie_page;
 struct trie_level;
+
+/* A table of numbers by hash: of nodes by (parent, level), of levels by their bytes. */
+struct trie_slots {
+    uint32_t *v; /* 0: free; else 4 bits of the hash above the number */
+    uint32_t cap, n;
+};
 
 struct trie {
     struct mem *mem;
     uint64_t seed;
-    struct trie_node **page; /* pages of TRIE_PAGE_NODES */
+    struct trie_node **page; /* of TRIE_PAGE_NODES; behind them, of topics, as many numbers: trie.c */
     uint32_t page_n, page_cap;
     uint32_t node_n;    /* living nodes */
     uint32_t node_next; /* first number never used */
     trie_at node_free;  /* free list through .parent */
-    uint32_t *edge;     /* open addressing: node number or 0 */
-    uint32_t edge_cap, edge_n;
+    enum trie_kind kind;
+    struct trie_slots edges, level_slots;
     struct trie_level *level; /* interned strings, by number */
     uint32_t level_n, level_cap, level_free;
-    uint32_t *level_slot; /* open addressing: level number or 0 */
-    uint32_t level_slot_cap, level_used;
 };
 
-#define TRIE_PAGE_NODES 128u
+#define TRIE_PAGE_NODES 64u
 
-void trie_init(struct trie *t, struct mem *mem, uint64_t seed);
+void trie_init(struct trie *t, struct mem *mem, uint64_t seed, enum trie_kind kind);
 /* trie_fini: frees everything; values are not touched. */
 void trie_fini(struct trie *t);
 
@@ -75,12 +91,13 @@ struct slice trie_level_bytes(const struct trie *t, uint32_t level);
 /* trie_child: the literal child with this interned level, or 0. */
 trie_at trie_child(const struct trie *t, trie_at parent, uint32_t level);
 
-/* trie_make: finds or makes the node of a whole filter below root. 0 when out of memory (nothing changed). */
+/* trie_make: finds or makes the node of a whole filter below root, in a trie of filters. 0 when out of memory (nothing
+ * changed). */
 trie_at trie_make(struct trie *t, trie_at root, const struct filter *f) MUST_CHECK;
 /* trie_make_topic: the same for a topic in MQTT spelling: all levels are literal. */
 trie_at trie_make_topic(struct trie *t, trie_at root, struct slice topic) MUST_CHECK;
 
-/* trie_find, trie_find_topic: the node, or 0. */
+/* trie_find (of filters), trie_find_topic: the node, or 0. */
 trie_at trie_find(const struct trie *t, trie_at root, const struct filter *f);
 trie_at trie_find_topic(const struct trie *t, trie_at root, struct slice topic);
 

@@ -3,7 +3,7 @@
  * pool.c: objects of one size, carved from slabs.
  *
  *     slab, at a multiple of POOL_SLAB_BYTES:
- *     | head: list, free list, counts | item | item | item | never used yet ... |
+ *     | head: list, pool, free list, counts | item | item | item | never used yet ... |
  *                                        └──► next free item ─► NULL
  *
  * The slab of an item is found by rounding its address down, so an item costs no header. Slabs start small and the
@@ -24,15 +24,16 @@
 #include "core/base/poison.h"
 
 /* The allocator's own header fits between two slabs, so that aligned neighbours follow each other without a hole. */
-#define SLAB_BYTES     (POOL_SLAB_BYTES - 64u)
+#define SLAB_BYTES     (POOL_SLAB_BYTES - 16u)
 #define SLAB_BYTES_MIN 1024u
 
 struct slab {
     _Alignas(64) struct list_node node; /* so that items of 64 bytes lie in one cache line each */
-    struct slot *free;                  /* items that came back */
-    uint32_t items_n;                   /* items in this slab */
-    uint32_t fresh_n;                   /* of these, never handed out: the last ones */
-    uint32_t used_n;                    /* handed out */
+    struct pool *pool;
+    struct slot *free; /* items that came back */
+    uint32_t items_n;  /* items in this slab */
+    uint32_t fresh_n;  /* of these, never handed out: the last ones */
+    uint32_t used_n;   /* handed out */
 };
 
 struct slot {
@@ -83,7 +84,7 @@ static struct slab *slab_new(struct pool *p)
     struct slab *s = mem_alloc_aligned(p->mem, POOL_SLAB_BYTES, sizeof(*s) + items_n * p->item_bytes);
     if (s == NULL)
         return NULL;
-    *s = (struct slab){.items_n = items_n, .fresh_n = items_n};
+    *s = (struct slab){.pool = p, .items_n = items_n, .fresh_n = items_n};
     poison(slab_items(s), items_n * p->item_bytes);
     list_push(&p->partial, &s->node);
     p->spare_n++;
@@ -126,6 +127,16 @@ static void slab_idle(struct pool *p, struct slab *s)
     p->spare_n++;
     list_del(&s->node);
     list_push(&p->partial, &s->node);
+}
+
+bool pool_reserve(struct pool *p)
+{
+    return LIKELY(!list_is_empty(&p->partial)) || slab_new(p) != NULL;
+}
+
+struct pool *pool_from_item(const void *item)
+{
+    return slab_of(item)->pool;
 }
 
 void pool_give(struct pool *p, void *item)

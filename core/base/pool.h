@@ -8,6 +8,7 @@
  * Objects are not zeroed. O(1).
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,12 @@ void pool_fini(struct pool *p);
 
 /* pool_take: an object aligned to 8, uninitialised; NULL when out of memory. */
 void *pool_take(struct pool *p) MUST_CHECK;
+
+/* pool_reserve: the next pool_take will find an object, if no other comes before. False: out of memory. */
+bool pool_reserve(struct pool *p) MUST_CHECK;
+
+/* pool_from_item: the pool that an object handed out came from. */
+struct pool *pool_from_item(const void *item);
 
 /* pool_give: takes an object of this pool back. Under AddressSanitizer touching it afterwards is reported. */
 void pool_give(struct pool *p, void *item);

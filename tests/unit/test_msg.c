@@ -37,7 +37,7 @@ static void env_init(struct env *v)
 
 static void env_fini(struct env *v)
 {
-    assert_int_equal(v->pool.living, 0);
+    assert_int_equal(msg_pool_living(&v->pool), 0);
     msg_pool_fini(&v->pool);
     assert_int_equal(v->heap.bytes, 0);
 }
@@ -138,26 +138,57 @@ static void random_life(void **state)
     env_fini(&v);
 }
 
-static void blocks_are_reused_and_bounded(void **state)
+/* a thousand messages cost hardly more than their bytes; when they are gone, little of it is kept, and that is used. */
+static void blocks_are_close_and_reused(void **state)
 {
     (void)state;
-    enum { N = (MSG_FREE_BYTES_MAX / 128) * 2 };
+    enum { N = 1000, HEAD = offsetof(struct msg, bytes) };
+    static const struct msg *m[N];
     struct env v;
     env_init(&v);
-    struct msgview w = view_of(10, 0, 10);
-    const struct msg *m[N];
-    for (unsigned i = 0; i < N; i++)
-        m[i] = msg_new(&v.pool, &w);
-    for (unsigned i = 0; i < N; i++)
-        msg_drop(m[i]);
-    assert_int_equal(v.pool.free_n[0], (MSG_FREE_BYTES_MAX / 128));
-    assert_int_equal(v.mem.blocks, (MSG_FREE_BYTES_MAX / 128));
-    uint64_t calls = v.heap.calls;
-    for (unsigned i = 0; i < (MSG_FREE_BYTES_MAX / 128); i++)
-        m[i] = msg_new(&v.pool, &w);
-    assert_int_equal(v.heap.calls, calls);
-    for (unsigned i = 0; i < (MSG_FREE_BYTES_MAX / 128); i++)
-        msg_drop(m[i]);
+    for (size_t n = 84; n <= 500; n += 83) {
+        struct msgview w = view_of(20, 0, n - 20);
+        for (unsigned i = 0; i < N; i++)
+            m[i] = msg_new(&v.pool, &w);
+        assert_int_equal(msg_pool_living(&v.pool), N);
+        assert_in_range(v.heap.bytes, N * (HEAD + n), N * (HEAD + n) * 9 / 8 + 3 * POOL_SLAB_BYTES);
+        for (unsigned i = 0; i < N; i++)
+            msg_drop(m[i]);
+        assert_in_range(v.heap.bytes, 1, (POOL_SPARE_MAX + 1) * POOL_SLAB_BYTES);
+        uint64_t calls = v.heap.calls;
+        for (unsigned i = 0; i < N; i++) {
+            m[0] = msg_new(&v.pool, &w);
+            msg_drop(m[0]);
+        }
+        assert_int_equal(v.heap.calls, calls);
+        msg_pool_fini(&v.pool);
+        msg_pool_init(&v.pool, &v.mem);
+    }
+    env_fini(&v);
+}
+
+/* what was reserved is there, although the allocator has nothing left. */
+static void a_reserved_block_is_there(void **state)
+{
+    (void)state;
+    struct env v;
+    env_init(&v);
+    for (size_t n = 1; n < 1900; n += 61) {
+        struct msgview w = view_of(3, 0, n);
+        v.heap.fail_at = v.heap.calls + 1;
+        assert_false(msg_reserve(&v.pool, &w));
+        assert_true(msg_reserve(&v.pool, &w));
+        v.heap.fail_at = v.heap.calls + 1;
+        assert_true(msg_reserve(&v.pool, &w));
+        struct msg *m = msg_new(&v.pool, &w);
+        assert_non_null(m);
+        expect(m, &w);
+        msg_drop(m);
+        msg_pool_fini(&v.pool);
+        msg_pool_init(&v.pool, &v.mem);
+    }
+    struct msgview large = view_of(3, 0, 4000);
+    assert_false(msg_reserve(&v.pool, &large)); /* not pooled */
     env_fini(&v);
 }
 
@@ -170,12 +201,13 @@ static void out_of_memory(void **state)
         struct msgview w = view_of(3, 0, payload);
         v.heap.fail_at = v.heap.calls + 1;
         assert_null(msg_new(&v.pool, &w));
-        assert_int_equal(v.pool.living, 0);
+        assert_int_equal(msg_pool_living(&v.pool), 0);
         struct msg *m = msg_new(&v.pool, &w);
         assert_non_null(m);
         expect(m, &w);
         msg_drop(m);
         msg_pool_fini(&v.pool);
+        msg_pool_init(&v.pool, &v.mem);
     }
     env_fini(&v);
 }
@@ -209,9 +241,13 @@ static void mistakes_are_caught(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_size),    cmocka_unit_test(null_slices_are_empty),
-        cmocka_unit_test(random_life),   cmocka_unit_test(blocks_are_reused_and_bounded),
-        cmocka_unit_test(out_of_memory), cmocka_unit_test(mistakes_are_caught),
+        cmocka_unit_test(every_size),
+        cmocka_unit_test(null_slices_are_empty),
+        cmocka_unit_test(random_life),
+        cmocka_unit_test(blocks_are_close_and_reused),
+        cmocka_unit_test(a_reserved_block_is_there),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(mistakes_are_caught),
     };
     return cmocka_run_group_tests_name("msg", tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ static bool take(struct env *e, size_t item_bytes)
     if (p == NULL)
         return false;
     assert_int_equal((uintptr_t)p % 8, 0);
+    assert_ptr_equal(pool_from_item(p), &e->pool);
     memset(p, pattern(p), item_bytes);
     e->item[e->n++] = p;
     return true;
@@ -125,6 +126,26 @@ static void test_small_pools_are_small(void **state)
     pool_fini(&e->pool);
 }
 
+/* what was reserved is there, although the allocator has nothing left. */
+static void test_a_reserved_object_is_there(void **state)
+{
+    (void)state;
+    struct env *e = &the_env;
+    env_init(e, 1, 48);
+    e->heap.fail_at = 1;
+    assert_false(pool_reserve(&e->pool));
+    while (e->n < 2000) {
+        e->heap.fail_at = 0;
+        assert_true(pool_reserve(&e->pool));
+        pool_check(&e->pool);
+        e->heap.fail_at = e->heap.calls + 1;
+        assert_true(take(e, 48));
+    }
+    while (e->n != 0)
+        give(e, 0, 48);
+    pool_fini(&e->pool);
+}
+
 static void test_memory_follows_load_down(void **state)
 {
     (void)state;
@@ -193,9 +214,13 @@ static void test_mistakes_are_caught(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_tides),          cmocka_unit_test(test_every_failing_allocation),
-        cmocka_unit_test(test_small_pools_are_small), cmocka_unit_test(test_memory_follows_load_down),
-        cmocka_unit_test(test_no_churn_at_the_edge),  cmocka_unit_test(test_mistakes_are_caught),
+        cmocka_unit_test(test_random_tides),
+        cmocka_unit_test(test_every_failing_allocation),
+        cmocka_unit_test(test_small_pools_are_small),
+        cmocka_unit_test(test_a_reserved_object_is_there),
+        cmocka_unit_test(test_memory_follows_load_down),
+        cmocka_unit_test(test_no_churn_at_the_edge),
+        cmocka_unit_test(test_mistakes_are_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,7 +236,7 @@ static void against_the_reference(void **state)
     for (unsigned i = 0; i < BINDINGS; i++)
         unbind(v, i);
     assert_int_equal(v->r->binding_n, 0);
-    assert_int_equal(v->r->trie.level_used, 0);
+    assert_int_equal(v->r->trie.level_slots.n, 0);
     env_fini(v);
 }
 

@@ -3,8 +3,9 @@
  * test_trie.c: the trie against a model that is nothing but strings, plus a look at every node's links after each step.
  *
  * The model keeps the set of paths that have a value or pins; from it follows exactly which nodes may exist: the
- * prefixes of those paths. Levels are shorter, as long as and longer than what fits inline; tables grow through all
- * their sizes; every allocation of a scenario is made to fail once.
+ * prefixes of those paths. Both kinds of trie; in one of topics + and # are levels like others. Levels are shorter, as
+ * long as and longer than what fits inline; tables grow through all their sizes; every allocation of a scenario is made
+ * to fail once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,13 +38,13 @@ struct env {
     struct path path[PATHS];
 };
 
-static void env_init(struct env *v, uint64_t seed)
+static void env_init(struct env *v, uint64_t seed, enum trie_kind kind)
 {
     memset(v, 0, sizeof(*v));
     mem_heap_init(&v->heap);
     mem_init(&v->mem, &v->heap, "trie");
     rng_init(&v->r, seed);
-    trie_init(&v->t, &v->mem, seed);
+    trie_init(&v->t, &v->mem, seed, kind);
     v->root = trie_root(&v->t);
     assert_int_not_equal(v->root, 0);
 }
@@ -63,6 +64,8 @@ static trie_at find(struct env *v, const char *text)
 {
     struct token tok[TOPIC_LEVELS_MAX];
     struct filter f;
+    if (v->t.kind == TRIE_OF_TOPICS)
+        return trie_find_topic(&v->t, v->root, slice_from_str(text));
     to_filter(text, tok, &f);
     return trie_find(&v->t, v->root, &f);
 }
@@ -71,6 +74,8 @@ static trie_at make(struct env *v, const char *text)
 {
     struct token tok[TOPIC_LEVELS_MAX];
     struct filter f;
+    if (v->t.kind == TRIE_OF_TOPICS)
+        return trie_make_topic(&v->t, v->root, slice_from_str(text));
     to_filter(text, tok, &f);
     return trie_make(&v->t, v->root, &f);
 }
@@ -91,43 +96,73 @@ static void any_text(struct rng *r, char *out)
 
 /* ---- looking at every node ----------------------------------------------------------------------------------- */
 
-static uint32_t look_below(const struct trie *t, trie_at at, uint32_t *out_literals)
+static uint32_t children[100000]; /* of each node, by its number */
+
+/* look_at: one node's place under its parent. */
+static void look_at(const struct trie *t, trie_at at)
 {
-    const struct trie_node *n = trie_node(t, at);
-    uint32_t nodes = 1, children = 0;
-    trie_at prev = 0;
-    for (trie_at c = n->child_first; c; prev = c, c = trie_node(t, c)->sib_next) {
-        const struct trie_node *m = trie_node(t, c);
-        assert_int_equal(m->parent, at);
-        assert_int_equal(m->sib_prev, prev);
-        assert_int_equal(trie_child(t, at, m->level), c);
-        assert_int_equal(trie_level_find(t, trie_level_bytes(t, m->level)), m->level);
-        nodes += look_below(t, c, out_literals);
-        children++;
+    const struct trie_node *n = trie_node(t, at), *up = n->level == LEVEL_ROOT ? NULL : trie_node(t, n->parent);
+    if (!up)
+        return;
+    children[n->parent]++;
+    assert_int_not_equal(up->level, LEVEL_NONE);
+    if (n->level == LEVEL_ONE || n->level == LEVEL_MANY) {
+        assert_int_equal(t->kind, TRIE_OF_FILTERS);
+        assert_int_equal(n->level == LEVEL_ONE ? up->one : up->many, at);
+        return;
     }
-    *out_literals += children;
-    assert_int_equal(n->child_last, prev);
-    for (unsigned i = 0; i < 2; i++) {
-        trie_at c = i ? n->many : n->one;
-        if (!c)
-            continue;
-        assert_int_equal(trie_node(t, c)->parent, at);
-        assert_int_equal(trie_node(t, c)->level, i ? LEVEL_MANY : LEVEL_ONE);
-        nodes += look_below(t, c, out_literals);
-        children++;
-    }
-    assert_true(n->child_n >= children);     /* the rest are pins */
-    assert_true(n->child_n > 0 || n->value); /* a useless node does not exist */
-    return nodes;
+    assert_int_equal(trie_child(t, n->parent, n->level), at);
+    assert_int_equal(trie_level_find(t, trie_level_bytes(t, n->level)), n->level);
 }
 
-static void look(const struct trie *t, trie_at root)
+/* look_in_order: the list of a topic node's children is all of them, marks rising. */
+static void look_in_order(const struct trie *t, trie_at at)
 {
-    uint32_t literals = 0;
-    assert_int_equal(look_below(t, root, &literals), t->node_n);
-    assert_int_equal(literals, t->edge_n);
-    assert_true(t->edge_n * 4 <= t->edge_cap * 3);
-    assert_true(t->level_used <= t->edge_n);
+    uint32_t n = 0;
+    trie_at last = 0;
+    for (trie_at c = trie_node(t, at)->child_first; c; last = c, c = trie_node(t, c)->sib_next, n++) {
+        assert_int_equal(trie_node(t, c)->parent, at);
+        assert_true(last == 0 || trie_node(t, last)->mark < trie_node(t, c)->mark);
+    }
+    assert_int_equal(n, children[at]);
+}
+
+static void look_at_slots(const struct trie_slots *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->cap; i++)
+        n += s->v[i] != 0;
+    assert_int_equal(n, s->n);
+    assert_true(s->n * 4 <= s->cap * 3);
+}
+
+static void look(const struct trie *t)
+{
+    uint32_t nodes = 0, literals = 0;
+    assert_true(t->node_next <= ARRAY_N(children));
+    memset(children, 0, t->node_next * sizeof(children[0]));
+    for (trie_at at = 1; at < t->node_next; at++) {
+        uint32_t level = trie_node(t, at)->level;
+        if (level == LEVEL_NONE)
+            continue;
+        nodes++;
+        literals += level > LEVEL_MANY;
+        look_at(t, at);
+    }
+    for (trie_at at = 1; at < t->node_next; at++) {
+        const struct trie_node *n = trie_node(t, at);
+        if (n->level == LEVEL_NONE)
+            continue;
+        assert_true(n->child_n >= children[at]); /* the rest are pins */
+        assert_true(n->child_n > 0 || n->value); /* a useless node does not exist */
+        if (t->kind == TRIE_OF_TOPICS)
+            look_in_order(t, at);
+    }
+    assert_int_equal(nodes, t->node_n);
+    assert_int_equal(literals, t->edges.n);
+    assert_true(t->level_slots.n <= literals);
+    look_at_slots(&t->edges);
+    look_at_slots(&t->level_slots);
 }
 
 static bool model_has(const struct env *v, const char *text)
@@ -216,17 +251,17 @@ static void against_strings(void **state)
     (void)state;
     static struct env v;
     for (uint64_t seed = 1; seed <= 6; seed++) {
-        env_init(&v, seed);
+        env_init(&v, seed, seed % 2 ? TRIE_OF_TOPICS : TRIE_OF_FILTERS);
         for (unsigned i = 0; i < 15000; i++) {
             step(&v);
             if (i % 7 == 0)
-                look(&v.t, v.root);
+                look(&v.t);
         }
         clear(&v);
-        look(&v.t, v.root);
+        look(&v.t);
         assert_int_equal(v.t.node_n, 1);
-        assert_int_equal(v.t.edge_n, 0);
-        assert_int_equal(v.t.level_used, 0);
+        assert_int_equal(v.t.edges.n, 0);
+        assert_int_equal(v.t.level_slots.n, 0);
         trie_unpin(&v.t, v.root);
         assert_int_equal(v.t.node_n, 0);
         env_fini(&v);
@@ -238,7 +273,7 @@ static void paths_read_back(void **state)
     (void)state;
     static struct env v;
     struct buf b;
-    env_init(&v, 3);
+    env_init(&v, 3, TRIE_OF_FILTERS);
     buf_init(&b, &v.mem);
     for (unsigned i = 0; i < 3000; i++) {
         char text[TEXT_MAX];
@@ -268,7 +303,7 @@ static void topics_are_literal(void **state)
 {
     (void)state;
     static struct env v;
-    env_init(&v, 4);
+    env_init(&v, 4, TRIE_OF_FILTERS);
     trie_at wild = make(&v, "a/+/#"), plain = trie_make_topic(&v.t, v.root, SLICE("a/+/#"));
     trie_node(&v.t, wild)->value = &v;
     trie_node(&v.t, plain)->value = &v;
@@ -292,7 +327,7 @@ static void children_are_in_order_of_creation(void **state)
     static uint32_t order[100000];
     static trie_at at[N];
     uint32_t next = 0;
-    env_init(&v, 5);
+    env_init(&v, 5, TRIE_OF_TOPICS);
     memset(alive, 0, sizeof(alive));
     uint32_t born[N] = {0};
     for (unsigned i = 0; i < 20000; i++) {
@@ -328,7 +363,7 @@ static void a_pin_keeps_the_place(void **state)
 {
     (void)state;
     static struct env v;
-    env_init(&v, 6);
+    env_init(&v, 6, TRIE_OF_TOPICS);
     trie_at at = make(&v, "x/y/z"), up = trie_node(&v.t, at)->parent;
     trie_pin(&v.t, at);
     trie_pin(&v.t, at);
@@ -351,13 +386,12 @@ static void a_pin_keeps_the_place(void **state)
 }
 
 /* tables grow through all their sizes and back: numbers stay valid. */
-static void growth(void **state)
+static void grow(enum trie_kind kind)
 {
-    (void)state;
     enum { N = 40000 };
     static struct env v;
     static trie_at at[N];
-    env_init(&v, 7);
+    env_init(&v, 7, kind);
     for (unsigned i = 0; i < N; i++) {
         char text[64];
         snprintf(text, sizeof(text), "%s%u/%u/+", i % 3 ? "" : "a-long-first-level-", i % 200, i);
@@ -365,7 +399,7 @@ static void growth(void **state)
         assert_int_not_equal(at[i], 0);
         trie_node(&v.t, at[i])->value = &at[i];
     }
-    look(&v.t, v.root);
+    look(&v.t);
     for (unsigned i = 0; i < N; i++) {
         unsigned k = (i * 7919u) % N;
         char text[64];
@@ -375,10 +409,10 @@ static void growth(void **state)
         trie_node(&v.t, at[k])->value = NULL;
         trie_release(&v.t, at[k]);
         if (i % 4000 == 0)
-            look(&v.t, v.root);
+            look(&v.t);
     }
     assert_int_equal(v.t.node_n, 1);
-    assert_int_equal(v.t.level_used, 0);
+    assert_int_equal(v.t.level_slots.n, 0);
     uint64_t calls = v.heap.calls; /* what was grown is used again */
     trie_at again = make(&v, "1/2/+");
     assert_int_equal(v.heap.calls, calls);
@@ -386,12 +420,19 @@ static void growth(void **state)
     env_fini(&v);
 }
 
+static void growth(void **state)
+{
+    (void)state;
+    grow(TRIE_OF_TOPICS);
+    grow(TRIE_OF_FILTERS);
+}
+
 static void a_level_of_any_length(void **state)
 {
     (void)state;
     static struct env v;
     static char text[TOPIC_BYTES_MAX + 1];
-    env_init(&v, 8);
+    env_init(&v, 8, TRIE_OF_TOPICS);
     memset(text, 'x', sizeof(text));
     static const size_t len[] = {0, 1, 2, 3, 9, 10, 11, 12, 16, 255, 256, 65534, 65535};
     trie_at at[ARRAY_N(len)];
@@ -407,19 +448,19 @@ static void a_level_of_any_length(void **state)
             trie_release(&v.t, at[i]);
         }
     }
-    look(&v.t, v.root);
+    look(&v.t);
     env_fini(&v); /* with long levels living: fini frees them */
 }
 
 /* fail call 1, 2, 3 ...: a failed trie_make changes nothing, and everything is freed in the end. */
-static bool scenario(struct env *v, uint64_t fail_at)
+static bool scenario(struct env *v, uint64_t fail_at, enum trie_kind kind)
 {
     bool failed = false;
     mem_heap_init(&v->heap);
     mem_init(&v->mem, &v->heap, "trie");
     rng_init(&v->r, 11);
     v->heap.fail_at = fail_at;
-    trie_init(&v->t, &v->mem, 11);
+    trie_init(&v->t, &v->mem, 11, kind);
     v->root = trie_root(&v->t);
     if (!v->root) {
         env_fini(v);
@@ -428,20 +469,20 @@ static bool scenario(struct env *v, uint64_t fail_at)
     for (unsigned i = 0; i < 400; i++) {
         char text[TEXT_MAX];
         snprintf(text, sizeof(text), i % 2 ? "%u/another-long-level-%u/+/%u/#" : "%u/%u/%u", i % 9, i, i % 50);
-        uint32_t nodes = v->t.node_n, edges = v->t.edge_n, levels = v->t.level_used;
+        uint32_t nodes = v->t.node_n, edges = v->t.edges.n, levels = v->t.level_slots.n;
         trie_at at = make(v, text);
         if (!at) {
             failed = true;
             assert_int_equal(v->t.node_n, nodes);
-            assert_int_equal(v->t.edge_n, edges);
-            assert_int_equal(v->t.level_used, levels);
-            look(&v->t, v->root);
+            assert_int_equal(v->t.edges.n, edges);
+            assert_int_equal(v->t.level_slots.n, levels);
+            look(&v->t);
             at = make(v, text); /* memory is back */
         }
         assert_int_not_equal(at, 0);
         trie_node(&v->t, at)->value = v;
     }
-    look(&v->t, v->root);
+    look(&v->t);
     env_fini(v);
     return failed;
 }
@@ -450,10 +491,12 @@ static void every_allocation_fails_once(void **state)
 {
     (void)state;
     static struct env v;
-    uint64_t n = 1;
-    while (scenario(&v, n))
-        n++;
-    assert_true(n > 100);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t n = 1;
+        while (scenario(&v, n, i ? TRIE_OF_TOPICS : TRIE_OF_FILTERS))
+            n++;
+        assert_true(n > 100);
+    }
 }
 
 int main(void)
