@@ -36,6 +36,7 @@ struct msgview {
     struct ref *owner;     /* what payload and wire point into, so that output may refer to it; NULL: copy */
     struct slice wire;     /* the packet as it came, where its bytes may do for a receiver, too; else empty */
     const void *wire_form; /* what these bytes are: only the adapter that set it knows; NULL: no wire */
+    bool in_bulk;          /* it came with so many others that it is better referred to than copied */
     mono_ms expires_at;    /* 0: never */
     uint64_t publisher;    /* session number of the publisher; 0: none. For no-local */
     uint8_t qos;           /* delivery QoS offered, 0..2 */
@@ -93,6 +94,7 @@ static inline void msg_view(const struct msg *m, struct msgview *out)
     out->owner = (struct ref *)(uintptr_t)&m->ref;
     out->wire = (struct slice){0};
     out->wire_form = NULL;
+    out->in_bulk = false;
     out->expires_at = m->expires_at;
     out->publisher = m->publisher;
     out->qos = m->qos;

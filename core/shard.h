@@ -47,8 +47,9 @@ struct exchange;
     X(ADAPTER, "adapters")                                                                                             \
     X(SESSION, "sessions")                                                                                             \
     X(QUEUE, "queues")                                                                                                 \
-    X(ENTRY, "entries") X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store")               \
-        X(LOOP, "loop") X(TRANSPORT, "transports") X(APP, "app")
+    X(ENTRY, "entries")                                                                                                \
+    X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store") X(LOOP, "loop")                   \
+        X(TRANSPORT, "transports") X(APP, "app")
 
 enum mem_account {
 #define X(name, text) MEM_##name,

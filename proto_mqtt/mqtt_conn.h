@@ -96,9 +96,9 @@ uint8_t mqtt_topic_refusal(struct slice topic);
 /* mqtt_retain_is_off: retained messages are switched off on this broker. */
 bool mqtt_retain_is_off(const struct conn *c);
 
-/* mqtt_wire_form: msgview.wire_form of a PUBLISH at QoS 0 without RETAIN and properties: the bytes are the same for
- * every receiver of this version. */
-const void *mqtt_wire_form(uint8_t version);
+/* mqtt_wire_form: msgview.wire_form of a PUBLISH without DUP, RETAIN and properties: but for the packet id the bytes
+ * are the same for every receiver of this version at this QoS. */
+const void *mqtt_wire_form(uint8_t version, uint8_t qos);
 
 /* ---- mqtt_deliver.c -------------------------------------------------------------------------------------------- */
 

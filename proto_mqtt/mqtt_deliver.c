@@ -5,7 +5,10 @@
  *     on_deliver ─► PUBLISH ──► QoS 1: PUBACK ───────────────────► broker_settle(ACK)
  *                           └─► QoS 2: PUBREC ─► RECEIVED ─► on_release: PUBREL ─► PUBCOMP ─► broker_settle(COMPLETE)
  *
- *     outv:   [ head, properties, payload ≤ COPY_MAX ]     or     [ head, properties ] [ payload by reference ]
+ *     outv:   the packet as it came, by reference                    QoS 0, in bulk or large
+ *             the packet as it came, copied, with our packet id      ≤ COPY_MAX
+ *             [ head, properties, payload ≤ COPY_MAX ]               another version, QoS, flags or properties
+ *             [ head, properties ] [ payload by reference ]          larger
  *
  * The other half of the hot path: in a fan-out this runs once per receiver, so it is one reservation in the output, one
  * pass over the head, and no allocation. The packet id is core's ticket; attributes become properties only when there
@@ -61,12 +64,27 @@ static enum err encode(struct outv *o, const struct mqtt_conn *m, const struct m
     return ERR_OK;
 }
 
-/* is_same: would the packet for this receiver be the one that came, byte for byte? */
+/* is_same: would the packet for this receiver be the one that came, but for its packet id? */
 static bool is_same(const struct mqtt_conn *m, const struct delivery *d)
 {
     const struct msgview *msg = d->msg;
-    return msg->wire_form == mqtt_wire_form(m->version) && d->qos == 0 && !d->retain && msg->owner != NULL &&
-           msg->wire.len <= m->out_bytes_max && (d->set->sub_id_n == 0 || m->version != MQTT_V5);
+    return msg->wire_form == mqtt_wire_form(m->version, d->qos) && !d->retain && msg->wire.len <= m->out_bytes_max &&
+           (d->set->sub_id_n == 0 || m->version != MQTT_V5);
+}
+
+/* copy_wire: the packet as it came, with this delivery's packet id. */
+static void copy_wire(struct outv *o, const struct msgview *msg, const struct delivery *d)
+{
+    uint8_t *room = outv_room(o, msg->wire.len);
+    if (UNLIKELY(room == NULL))
+        return; /* the connection ends for it at the flush */
+    memcpy(room, msg->wire.p, msg->wire.len);
+    if (d->qos != 0) {
+        uint8_t *id = room + (msg->topic.p - msg->wire.p) + msg->topic.len;
+        id[0] = (uint8_t)(d->ticket >> 8);
+        id[1] = (uint8_t)d->ticket;
+    }
+    outv_wrote(o, msg->wire.len);
 }
 
 /* encode_delivery: the packet as this receiver's version, QoS and subscription want it. */
@@ -99,10 +117,18 @@ enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
     struct outv *o = conn_out(c);
     if (UNLIKELY(o == NULL))
         return ERR_NOMEM;
-    if (!is_same(m, d))
-        return encode_delivery(o, m, d);
-    outv_pass(o, msg->owner, msg->wire.p, msg->wire.len);
-    return ERR_OK;
+    if (LIKELY(is_same(m, d))) {
+        bool is_large = msg->wire.len > COPY_MAX;
+        if (d->qos == 0 && msg->owner != NULL && (msg->in_bulk || is_large)) {
+            outv_pass(o, msg->owner, msg->wire.p, msg->wire.len);
+            return ERR_OK;
+        }
+        if (!is_large) {
+            copy_wire(o, msg, d);
+            return ERR_OK;
+        }
+    }
+    return encode_delivery(o, m, d);
 }
 
 void mqtt_on_release(struct conn *c, uint32_t ticket)

@@ -122,7 +122,7 @@ static bool take_slot(struct conn *c, struct mqtt_conn *m, const struct mqtt_pub
 
 /* publish: the rules that hold with and without properties, then the broker. */
 static void publish(struct conn *c, const struct mqtt_publish *p, struct slice attrs, mono_ms expires_at,
-                    struct slice wire)
+                    struct slice wire, bool in_bulk)
 {
     struct mqtt_conn *m = conn_state(c);
     bool is_last = broker_topic_is_last(c, p->topic);
@@ -138,7 +138,8 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
                 .attrs = attrs,
                 .owner = conn_chunk(c),
                 .wire = wire,
-                .wire_form = wire.len != 0 ? mqtt_wire_form(m->version) : NULL,
+                .wire_form = wire.len != 0 ? mqtt_wire_form(m->version, p->qos) : NULL,
+                .in_bulk = in_bulk,
                 .expires_at = expires_at,
                 .qos = p->qos,
                 .flags = p->retain ? MSG_RETAIN : 0},
@@ -185,24 +186,24 @@ static void publish_with_props(struct conn *c, const struct mqtt_publish *p)
         buf_init(&attrs, conn_mem(c));
     mqtt_attrs_put(&attrs, &props);
     if (!buf_is_bad(&attrs))
-        publish(c, p, buf_slice(&attrs), expires_at, (struct slice){0});
+        publish(c, p, buf_slice(&attrs), expires_at, (struct slice){0}, false);
     else
         mqtt_fault(c, ERR_NOMEM);
     if (bytes > sizeof stack)
         buf_fini(&attrs);
 }
 
-const void *mqtt_wire_form(uint8_t version)
+const void *mqtt_wire_form(uint8_t version, uint8_t qos)
 {
-    static const char forms[2] = {3, 5}; /* 3.1 and 3.1.1 differ in CONNECT only */
-    return &forms[version == MQTT_V5];
+    static const char forms[2][3] = {{0}}; /* their addresses; 3.1 and 3.1.1 differ in CONNECT only */
+    return &forms[version == MQTT_V5][qos];
 }
 
-/* wire_of: the whole packet, if every receiver at QoS 0 would get these very bytes: no flag is set, the length is the
- * shortest form, and there are no properties. */
+/* wire_of: the whole packet, if a receiver would get these very bytes, its packet id apart: neither DUP nor RETAIN, the
+ * length in its shortest form, and no properties. */
 static struct slice wire_of(const struct mqtt_frame *f)
 {
-    if (f->flags != 0 || f->overlong)
+    if (UNLIKELY((f->flags & 0x09) != 0 || f->overlong))
         return (struct slice){0};
     return slice_make(f->body.p - f->head_bytes, f->total);
 }
@@ -215,7 +216,7 @@ void mqtt_publish_in(struct conn *c, const struct mqtt_frame *f, bool in_bulk)
     if (UNLIKELY(e != ERR_OK))
         mqtt_fault(c, e);
     else if (LIKELY(p.props.len == 0))
-        publish(c, &p, (struct slice){0}, 0, in_bulk ? wire_of(f) : (struct slice){0});
+        publish(c, &p, (struct slice){0}, 0, wire_of(f), in_bulk);
     else
         publish_with_props(c, &p);
 }

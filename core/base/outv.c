@@ -52,6 +52,7 @@ void outv_pool_fini(struct outv_pool *pool)
         pool->free = o->next;
         destroy(o);
     }
+    pool->free_n = 0;
     pool->free_bytes = 0;
 }
 
@@ -60,6 +61,7 @@ struct outv *outv_new(struct outv_pool *pool)
     struct outv *o = pool->free;
     if (LIKELY(o != NULL)) {
         pool->free = o->next;
+        pool->free_n--;
         pool->free_bytes -= bytes_of(o);
         o->next = NULL;
         return o;
@@ -93,13 +95,14 @@ void outv_free(struct outv_pool *pool, struct outv *o)
     }
     restart(o);
     o->bad = false;
-    if (pool->free_bytes + bytes_of(o) > OUTV_FREE_BYTES || o->buf_cap > OUTV_BUF_KEEP_MAX ||
-        o->seg_cap > OUTV_SEG_KEEP_MAX) {
+    bool is_full = pool->free_n == OUTV_FREE_MAX || pool->free_bytes + bytes_of(o) > OUTV_FREE_BYTES;
+    if (is_full || o->buf_cap > OUTV_BUF_KEEP_MAX || o->seg_cap > OUTV_SEG_KEEP_MAX) {
         destroy(o);
         return;
     }
     o->next = pool->free;
     pool->free = o;
+    pool->free_n++;
     pool->free_bytes += bytes_of(o);
 }
 

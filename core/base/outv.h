@@ -46,11 +46,13 @@ struct outv {
 struct outv_pool {
     struct mem *mem;
     struct outv *free;
+    uint32_t free_n;
     size_t free_bytes; /* of all of them */
 };
 
 #define OUTV_PASS_MIN     512u     /* outv_pass copies fewer bytes than these, unless they go on where it ended */
-#define OUTV_FREE_BYTES   131072u /* unused outvs are kept up to this many bytes in all */
+#define OUTV_FREE_MAX     128u     /* unused outvs are kept up to this many, */
+#define OUTV_FREE_BYTES   1048576u /* and up to this many bytes in all */
 #define OUTV_BUF_MIN      512u     /* a new outv has this much room */
 #define OUTV_BUF_KEEP_MAX 65536u   /* an outv with a larger buffer is not kept */
 #define OUTV_SEG_KEEP_MAX 1024u    /* nor one with more segments */

@@ -419,21 +419,31 @@ static void test_steady_backlog_needs_steady_memory(void **state)
     env_fini(e);
 }
 
-static void test_pool_keeps_a_bounded_size(void **state)
+/* fill_pool: n outvs with at least `bytes` of room each go back to the pool. */
+static void fill_pool(struct env *e, size_t n, size_t bytes)
+{
+    static struct outv *o[OUTV_FREE_MAX * 2];
+    assert_true(n <= ARRAY_N(o));
+    for (size_t i = 0; i < n; i++) {
+        o[i] = outv_new(&e->pool);
+        assert_non_null(outv_room(o[i], bytes));
+        outv_put(o[i], "x", 1);
+        outv_ref(o[i], &e->blob[0].ref, e->blob[0].p, 1);
+    }
+    for (size_t i = 0; i < n; i++)
+        outv_free(&e->pool, o[i]);
+}
+
+static void test_pool_keeps_a_bounded_number(void **state)
 {
     (void)state;
     struct env *e = &the_env;
     env_init(e, 1);
-    static struct outv *o[2 * OUTV_FREE_BYTES / OUTV_BUF_MIN];
-    for (size_t i = 0; i < ARRAY_N(o); i++) {
-        o[i] = outv_new(&e->pool);
-        outv_put(o[i], "x", 1);
-        outv_ref(o[i], &e->blob[0].ref, e->blob[0].p, 1);
-    }
-    for (size_t i = 0; i < ARRAY_N(o); i++)
-        outv_free(&e->pool, o[i]);
-    assert_in_range(e->pool.free_bytes, OUTV_FREE_BYTES - 2 * OUTV_BUF_MIN, OUTV_FREE_BYTES);
-    assert_in_range(e->heap.bytes, OUTV_FREE_BYTES / 2, OUTV_FREE_BYTES * 4);
+    fill_pool(e, OUTV_FREE_MAX + 10, 1);
+    assert_int_equal(e->pool.free_n, OUTV_FREE_MAX);
+    fill_pool(e, OUTV_FREE_MAX, 32768);
+    assert_in_range(e->pool.free_bytes, OUTV_FREE_BYTES - 40000, OUTV_FREE_BYTES);
+    assert_in_range(e->heap.bytes, OUTV_FREE_BYTES / 2, OUTV_FREE_BYTES * 2);
     assert_false(ref_is_shared(&e->blob[0].ref));
     struct outv *again = outv_new(&e->pool);
     uint64_t calls = e->heap.calls;
@@ -486,7 +496,7 @@ int main(void)
         cmocka_unit_test(test_passing_a_run),
         cmocka_unit_test(test_neighbours_merge),
         cmocka_unit_test(test_steady_backlog_needs_steady_memory),
-        cmocka_unit_test(test_pool_keeps_a_bounded_size),
+        cmocka_unit_test(test_pool_keeps_a_bounded_number),
         cmocka_unit_test(test_mistakes_and_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
