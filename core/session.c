@@ -372,53 +372,65 @@ void session_resend(struct session *s)
 
 /* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
 
-static uint16_t rx_place(const struct rx_ids *rx, uint16_t id)
+/* rx_place: where in v the id is, or would be. */
+static uint32_t rx_place(const struct rx_ids *rx, uint16_t id)
 {
-    uint16_t lo = 0, hi = rx->n;
-    if (hi && rx->v[hi - 1] < id)
-        return hi; /* ids mostly rise */
+    uint32_t lo = rx->first, hi = rx->first + rx->n;
+    if (rx->n && rx->v[hi - 1] < id)
+        return hi;
+    if (rx->n && rx->v[lo] >= id)
+        return lo;
     while (lo < hi) {
-        uint16_t mid = (uint16_t)((lo + hi) / 2);
+        uint32_t mid = (lo + hi) / 2;
         if (rx->v[mid] < id)
-            lo = (uint16_t)(mid + 1);
+            lo = mid + 1;
         else
             hi = mid;
     }
     return lo;
 }
 
-bool rx_has(const struct session *s, uint16_t id)
+static bool rx_is_at(const struct rx_ids *rx, uint32_t at, uint16_t id)
 {
-    if (!s->rx)
-        return false;
-    uint16_t at = rx_place(s->rx, id);
-    return at < s->rx->n && s->rx->v[at] == id;
+    return at < rx->first + rx->n && rx->v[at] == id;
 }
 
-static struct rx_ids *rx_grow(struct session *s)
+bool rx_has(const struct session *s, uint16_t id)
 {
-    uint32_t cap = s->rx ? MIN(s->rx->cap * 2u, 65535u) : 8;
-    struct rx_ids *rx = mem_realloc(mem_of(s), s->rx, sizeof *rx + cap * sizeof rx->v[0]);
+    return s->rx && rx_is_at(s->rx, rx_place(s->rx, id), id);
+}
+
+/* rx_room: room for one more behind the last. */
+static struct rx_ids *rx_room(struct session *s)
+{
+    struct rx_ids *rx = s->rx;
+    if (rx && rx->first + rx->n < rx->cap)
+        return rx;
+    if (rx && rx->first >= rx->cap / 2) { /* half of it has gone from the front */
+        memmove(rx->v, rx->v + rx->first, rx->n * sizeof *rx->v);
+        rx->first = 0;
+        return rx;
+    }
+    uint32_t cap = rx ? rx->cap * 2 : 8;
+    rx = mem_realloc(mem_of(s), rx, sizeof *rx + cap * sizeof rx->v[0]);
     if (!rx)
         return NULL;
     if (!s->rx)
-        rx->n = 0;
-    rx->cap = (uint16_t)cap;
+        rx->first = rx->n = 0;
+    rx->cap = cap;
     s->rx = rx;
     return rx;
 }
 
 enum err rx_add(struct session *s, uint16_t id, uint32_t max)
 {
-    struct rx_ids *rx = s->rx;
     if (rx_n(s) >= max)
         return ERR_FULL;
-    if (!rx || rx->n == rx->cap)
-        rx = rx_grow(s);
+    struct rx_ids *rx = rx_room(s);
     if (!rx)
         return ERR_NOMEM;
-    uint16_t at = rx_place(rx, id);
-    memmove(rx->v + at + 1, rx->v + at, (rx->n - at) * sizeof *rx->v);
+    uint32_t at = rx_place(rx, id), end = rx->first + rx->n;
+    memmove(rx->v + at + 1, rx->v + at, (end - at) * sizeof *rx->v);
     rx->v[at] = id;
     rx->n++;
     return ERR_OK;
@@ -427,11 +439,18 @@ enum err rx_add(struct session *s, uint16_t id, uint32_t max)
 bool rx_del(struct session *s, uint16_t id)
 {
     struct rx_ids *rx = s->rx;
-    if (!rx_has(s, id))
+    if (!rx)
         return false;
-    uint16_t at = rx_place(rx, id);
-    memmove(rx->v + at, rx->v + at + 1, (rx->n - at - 1u) * sizeof *rx->v);
+    uint32_t at = rx_place(rx, id), end = rx->first + rx->n;
+    if (!rx_is_at(rx, at, id))
+        return false;
+    if (at == rx->first)
+        rx->first++;
+    else
+        memmove(rx->v + at, rx->v + at + 1, (end - at - 1) * sizeof *rx->v);
     rx->n--;
+    if (rx->n == 0)
+        rx->first = 0;
     return true;
 }
 

@@ -42,9 +42,10 @@ struct away {
     struct wtimer timer;         /* the sooner of the two */
 };
 
-/* Inbound QoS 2 packet ids whose PUBREL has not come: sorted. */
+/* Inbound QoS 2 packet ids whose PUBREL has not come: v[first .. first + n), sorted. They mostly come in rising order
+ * and go from the front. */
 struct rx_ids {
-    uint16_t n, cap;
+    uint32_t first, n, cap;
     uint16_t v[];
 };
 

@@ -799,9 +799,28 @@ static void rx_ids_are_a_set(void **state)
     fake_free(f);
 }
 
+/* as peers do it: rising ids, a hundred at a time, round and round; in bounded memory. */
+static void rx_ids_as_they_come(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct session *s = session_new(f->shard->vhost, SLICE("r"));
+    for (uint32_t i = 0; i < 200000; i++) {
+        assert_int_equal(rx_add(s, (uint16_t)(1 + i % 65535), 100), ERR_OK);
+        if (i < 99)
+            continue;
+        assert_int_equal(rx_n(s), 100);
+        assert_true(rx_del(s, (uint16_t)(1 + (i - 99) % 65535)));
+        assert_false(rx_has(s, (uint16_t)(1 + (i - 99) % 65535)));
+    }
+    assert_true(s->rx->cap <= 256);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rx_ids_as_they_come),
         cmocka_unit_test(tickets_go_round),
         cmocka_unit_test(tickets_against_a_set),
         cmocka_unit_test(no_memory_for_tickets),
