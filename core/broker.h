@@ -64,7 +64,7 @@ struct publish {
     struct exchange *exchange; /* NULL: amq.topic */
     uint64_t receipt;
     uint16_t rx_id;     /* inbound QoS 2 packet id to remember, 0: none */
-    bool topic_is_last; /* broker_topic_is_last just said so: need not be compared again */
+    bool topic_is_last; /* broker_topic_is_last or _is_known just said so: need not be compared again */
 };
 
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
@@ -86,12 +86,18 @@ uint32_t broker_rx_n(const struct conn *c);
 /* broker_rx_release: PUBREL: the id is free. Result ERR_OK or ERR_NOT_FOUND (answered all the same). */
 void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt);
 
-/* broker_topic_is_last: is `topic` the one this connection published to last (so its validity need not be checked
- * again)? */
+/* broker_topic_is_last: is `topic` the one this connection published to last? broker_topic_is_known: that, or one that
+ * was routed lately; then it is this connection's last one now. What is known was found valid before and need not be
+ * checked again. Nothing that begins with '$' is known, for who may publish there differs. */
 static inline bool broker_topic_is_last(const struct conn *c, struct slice topic)
 {
     const struct route *r = c->route;
     return r && r->serial == c->route_serial && route_is_for(r, topic);
+}
+bool broker_topic_find(struct conn *c, struct slice topic);
+static inline bool broker_topic_is_known(struct conn *c, struct slice topic)
+{
+    return broker_topic_is_last(c, topic) || broker_topic_find(c, topic);
 }
 
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */

@@ -270,6 +270,19 @@ static enum err find_route(struct conn *c, struct journey *j, bool is_last)
     return j->route ? ERR_OK : ERR_NOMEM;
 }
 
+bool broker_topic_find(struct conn *c, struct slice topic)
+{
+    if (topic.len == 0 || topic.p[0] == '$')
+        return false;
+    struct vhost *v = c->session->vhost;
+    const struct route *r = router_cached(&v->router, v->topic_exchange, topic);
+    if (!r)
+        return false;
+    c->route = r;
+    c->route_serial = r->serial;
+    return true;
+}
+
 void broker_publish(struct conn *c, struct publish *p)
 {
     struct shard *s = c->shard;

@@ -69,9 +69,9 @@ void router_fini(struct router *r)
 {
     BUG_ON(r->binding_n != 0);
     for (uint32_t i = 0; i < r->cache_n; i++) {
-        if (r->cache[i]) {
-            route_fini(r, r->cache[i]);
-            pool_give(&r->routes, r->cache[i]);
+        if (r->cache[i].route) {
+            route_fini(r, r->cache[i].route);
+            pool_give(&r->routes, r->cache[i].route);
         }
     }
     route_fini(r, &r->scratch);
@@ -482,14 +482,15 @@ static void cache_grow(struct router *r)
     n = MIN(n, r->cache_max);
     if (n <= r->cache_n)
         return;
-    struct route **grown = mem_zalloc(r->mem, n * sizeof(*grown));
+    struct route_way *grown = mem_zalloc(r->mem, n * sizeof(*grown));
     if (!grown)
         return;
     for (uint32_t i = 0; i < r->cache_n; i++) {
-        if (!r->cache[i])
+        const struct route_way *w = &r->cache[i];
+        if (!w->route)
             continue;
-        uint32_t way = way_of(n, r->cache[i]->hash); /* two ways of one old pair never exceed two ways of a new one */
-        grown[grown[way] ? way + 1 : way] = r->cache[i];
+        uint32_t way = way_of(n, w->route->hash); /* two ways of one old pair never exceed two ways of a new one */
+        grown[grown[way].route ? way + 1 : way] = *w;
     }
     mem_free(r->mem, r->cache);
     r->cache = grown;
@@ -497,44 +498,76 @@ static void cache_grow(struct router *r)
     r->cache_fills = 0;
 }
 
-/* cache_slot: the route to fill for this hash: an empty way, a stale one, or the second (the first is the newer). */
+/* is_passing: with more topics than the cache can have, most of what is put in is pushed out before it is used again,
+ * and every time costs the memory's answer. So only one in eight goes in where that pushes out something valid. */
+static bool is_passing(struct router *r, const struct route_way *way)
+{
+    uint32_t gen = (uint32_t)r->gen;
+    if (r->cache_n < r->cache_max || !way[0].route || !way[1].route || way[0].gen != gen || way[1].gen != gen)
+        return false;
+    return (++r->cache_passes & 7) != 0;
+}
+
+/* cache_slot: the route to fill for this hash: an empty way, a stale one, or the second (the first is the newer). NULL:
+ * none this time. */
 static struct route *cache_slot(struct router *r, uint64_t hash)
 {
     if (++r->cache_fills > r->cache_n)
         cache_grow(r);
     if (r->cache_n == 0)
         return NULL;
-    struct route **way = r->cache + way_of(r->cache_n, hash);
-    struct route *second = way[1];
-    if (way[0] && way[0]->gen != r->gen)
-        return way[0];
-    if (!second) {
-        second = pool_take(&r->routes);
-        if (!second)
-            return NULL;
-        route_init(second);
-        second->hash = hash;
+    struct route_way *way = r->cache + way_of(r->cache_n, hash);
+    if (is_passing(r, way))
+        return NULL;
+    if (!way[0].route || way[0].gen == (uint32_t)r->gen) { /* else the first one is stale, and reused where it is */
+        struct route_way second = way[1];
+        if (!second.route) {
+            second.route = pool_take(&r->routes);
+            if (!second.route)
+                return NULL;
+            route_init(second.route);
+        }
+        way[1] = way[0];
+        way[0] = second;
     }
-    way[1] = way[0];
-    way[0] = second;
-    return second;
+    way[0].tag = (uint32_t)hash;
+    way[0].gen = (uint32_t)r->gen;
+    return way[0].route;
+}
+
+static uint64_t key_hash(const struct router *r, const struct exchange *x, struct slice key)
+{
+    return hash_bytes(r->trie.seed ^ (uintptr_t)x->root, key.p, key.len);
+}
+
+static const struct route *cache_find(const struct router *r, const struct exchange *x, struct slice key, uint64_t hash)
+{
+    if (r->cache_n == 0)
+        return NULL;
+    const struct route_way *way = r->cache + way_of(r->cache_n, hash);
+    for (int i = 0; i < 2; i++) {
+        const struct route *route = way[i].route;
+        if (way[i].tag == (uint32_t)hash && way[i].gen == (uint32_t)r->gen && route && route->hash == hash &&
+            route->gen == r->gen && route->exchange == x && route_is_for(route, key))
+            return route;
+    }
+    return NULL;
+}
+
+const struct route *router_cached(struct router *r, const struct exchange *x, struct slice key)
+{
+    const struct route *route = cache_find(r, x, key, key_hash(r, x, key));
+    stat_add(&r->shard->stats, STAT_ROUTE_HITS, route != NULL);
+    return route;
 }
 
 const struct route *router_route(struct router *r, struct exchange *x, struct slice key)
 {
-    uint64_t hash = hash_bytes(r->trie.seed ^ (uintptr_t)x->root, key.p, key.len);
-    if (r->cache_n) {
-        struct route **way = r->cache + way_of(r->cache_n, hash);
-        for (int i = 0; i < 2; i++) {
-            const struct route *route = way[i];
-            if (route && route->hash == hash && route->gen == r->gen && route->exchange == x &&
-                slice_eq(slice_make(route->topic, route->topic_len), key)) {
-                stat_add(&r->shard->stats, STAT_ROUTE_HITS, 1);
-                return route;
-            }
-        }
-    }
-    stat_add(&r->shard->stats, STAT_ROUTE_MISSES, 1);
+    uint64_t hash = key_hash(r, x, key);
+    const struct route *found = cache_find(r, x, key, hash);
+    stat_add(&r->shard->stats, found ? STAT_ROUTE_HITS : STAT_ROUTE_MISSES, 1);
+    if (found)
+        return found;
     struct route *slot = key.len <= ROUTE_TOPIC_MAX ? cache_slot(r, hash) : NULL;
     if (!slot)
         slot = &r->scratch;

@@ -72,6 +72,13 @@ struct route {
     uint8_t near[ROUTE_NEAR_BYTES];
 };
 
+/* A place of the cache. What does not fit is seen here, without touching the route. */
+struct route_way {
+    struct route *route; /* NULL: none yet */
+    uint32_t tag;        /* of the key's hash */
+    uint32_t gen;        /* the router's when it was filled, cut */
+};
+
 struct match_set {
     struct binding **v; /* one per matching binding; bindings of one queue are adjacent */
     uint32_t n, cap;
@@ -82,9 +89,9 @@ struct router {
     struct mem *mem;
     struct trie trie;
     struct pool bindings, routes;
-    uint64_t gen;         /* bumped by every bind, unbind and change of a queue that routes hold */
-    struct route **cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
-    uint32_t cache_n, cache_max, cache_fills;
+    uint64_t gen;            /* bumped by every bind, unbind and change of a queue that routes hold */
+    struct route_way *cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
+    uint32_t cache_n, cache_max, cache_fills, cache_passes;
     uint32_t serial_next;
     struct route scratch; /* for keys too long to be cached, and when memory is short */
     struct match_set match;
@@ -142,6 +149,9 @@ static inline bool route_is_same(const struct router *router, const struct route
 {
     return route_is_valid(router, r, serial, x) && route_is_for(r, key);
 }
+
+/* router_cached: the same, but NULL when it would have to be made. */
+const struct route *router_cached(struct router *r, const struct exchange *x, struct slice key);
 
 /* router_merge_for: the binding-set of `q` for `key`, leaving out its no-local bindings; for a publisher that owns q.
  * Returns false when nothing is left. */

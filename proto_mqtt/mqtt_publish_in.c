@@ -7,7 +7,7 @@
  *     PUBREL ──► broker_rx_release ─► [receipt] ─► PUBCOMP                 ┘ and not published again [MQTT-4.3.3-10]
  *
  * This is the hot path: a PUBLISH without properties on the topic of the one before costs a decode, a comparison of the
- * topic and the call of broker_publish. The topic's rules are checked only when it is another one.
+ * topic and the call of broker_publish. The rules for topics are checked only when it was not routed lately.
  *
  * What a peer may not publish is answered by version. 5.0 has reason codes for QoS 1 and 2. 3.x has none: a topic
  * that is closed to peers ($SYS) is acknowledged and dropped [MQTT-3.3.5-2] (3.1.1), as mosquitto does; everything
@@ -80,7 +80,7 @@ static void refuse(struct conn *c, const struct mqtt_publish *p, uint8_t code)
         mqtt_close(c, CLOSE_REFUSED, code);
 }
 
-/* topic_is_ok: the rules for a topic that is not the one this connection published to last. False: answered. */
+/* topic_is_ok: the rules for a topic that is not one that is known. False: answered. */
 static bool topic_is_ok(struct conn *c, const struct mqtt_publish *p)
 {
     enum err e = mqtt_topic_name_check(p->topic);
@@ -125,8 +125,8 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
                     struct slice wire, bool in_bulk)
 {
     struct mqtt_conn *m = conn_state(c);
-    bool is_last = broker_topic_is_last(c, p->topic);
-    if (UNLIKELY(!is_last && !topic_is_ok(c, p)))
+    bool is_known = broker_topic_is_known(c, p->topic);
+    if (UNLIKELY(!is_known && !topic_is_ok(c, p)))
         return;
     if (UNLIKELY(p->retain && mqtt_retain_is_off(c))) { /* [MQTT-3.2.2-14] told at the login in 5.0 */
         mqtt_close(c, m->version == MQTT_V5 ? CLOSE_PROTOCOL : CLOSE_REFUSED, MQTT_RC_NO_RETAIN);
@@ -144,7 +144,7 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
                 .qos = p->qos,
                 .flags = p->retain ? MSG_RETAIN : 0},
         .receipt = RECEIPT_NONE,
-        .topic_is_last = is_last,
+        .topic_is_last = is_known,
     };
     if (p->qos != 0) {
         if (!take_slot(c, m, p))
@@ -154,7 +154,7 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
         pub.receipt = receipt_make(p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, 0, 0, p->packet_id);
         pub.rx_id = p->qos == 2 ? p->packet_id : 0;
     }
-    uint8_t code = is_last ? 0 : mqtt_topic_refusal(p->topic);
+    uint8_t code = is_known ? 0 : mqtt_topic_refusal(p->topic);
     if (UNLIKELY(code != 0))
         refuse(c, p, code);
     else

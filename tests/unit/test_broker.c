@@ -297,6 +297,26 @@ static void large_and_small_payloads(void **state)
     fake_free(f);
 }
 
+/* a topic that anybody published to lately needs no checking; but never one that begins with '$'. */
+static void known_topics(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *p = fake_login(f, "p", 0), *q = fake_login(f, "q", 0);
+    assert_false(broker_topic_is_known(q, SLICE("a/b")));
+    assert_int_equal(fake_pub(p, "a/b", "1", 0), ERR_NO_MATCH);
+    assert_int_equal(fake_pub(p, "$x/y", "1", 0), ERR_NO_MATCH);
+    assert_true(broker_topic_is_last(p, SLICE("$x/y")));
+    assert_false(broker_topic_is_known(q, SLICE("$x/y")));
+    assert_false(broker_topic_is_known(q, SLICE("a/")));
+    assert_false(broker_topic_is_known(q, SLICE("")));
+    assert_true(broker_topic_is_known(q, SLICE("a/b")));
+    assert_true(broker_topic_is_last(q, SLICE("a/b")));
+    assert_int_equal(fake_sub(q, "c", 0), ERR_OK); /* what is remembered is out of date */
+    assert_false(broker_topic_is_known(p, SLICE("a/b")));
+    fake_free(f);
+}
+
 /* ---- retain -------------------------------------------------------------------------------------------------- */
 
 static uint32_t replayed(struct fake *f, struct conn *s, const char *filter, const struct binding_opts *o)
@@ -667,6 +687,7 @@ int main(void)
         cmocka_unit_test(no_local),
         cmocka_unit_test(qos0_for_somebody_offline),
         cmocka_unit_test(large_and_small_payloads),
+        cmocka_unit_test(known_topics),
         cmocka_unit_test(retain_handling),
         cmocka_unit_test(retain_not_available),
         cmocka_unit_test(retained_limit),
