@@ -4,14 +4,14 @@
  *
  *     broker_publish ─► allowed? ─► route (last topic → cache → trie) ─► accept: may everybody take it, is there
  *                       memory, the QoS 2 id, the record of the result ─► retained set
- *                    ─► for each target: straight out (QoS 0) or queue_push
+ *                    ─► for each target: straight out, if it will never ask for it again, or queue_push
  *                    ─► the receipt: now, or when the disk has the record
  *
  * Invariants
  *   1. Refusal is all or nothing: every check stands before the first change.
  *   2. The lasting copy (struct msg) is made at most once, when the first that keeps it asks.
  *   3. What is logged is the result: message, target queues and their binding sets. Nothing durable, nothing logged.
- * Cost    QoS 0 to one online receiver: a route check and one encode; no allocation.
+ * Cost    to an online receiver that will not come back for it: a route check and one encode or copy; no allocation.
  * Thread  own shard only.
  * Spec    MQTT 5 §3.3, §4.3 (QoS), §4.6 (order); [MQTT-3.3.1-5] to [MQTT-3.3.1-8] (retain).
  */

@@ -469,6 +469,7 @@ bool shard_turn(struct shard *s)
     if (s->store && s->lsn_last > s->lsn_durable && !s->store_failed)
         store_submit(s->store); /* what ending connections and settling wrote */
     bury(s);
+    (void)mem_heap_trim(s->heap, s->now);
     set_timer(s);
     if (s->is_stopping && list_is_empty(&s->conns) && s->on_stopped) {
         void (*on_stopped)(void *) = s->on_stopped;

@@ -28,6 +28,22 @@ void mem_heap_init(struct mem_heap *h)
     *h = (struct mem_heap){0};
 }
 
+bool mem_heap_trim(struct mem_heap *h, uint64_t now)
+{
+    if (h->bytes >= h->bytes_high) {
+        h->bytes_high = h->bytes;
+        return false;
+    }
+    if (LIKELY(h->bytes_high - h->bytes < MEM_TRIM_BYTES || h->bytes > h->bytes_high / 2 || now < h->trim_next))
+        return false;
+    h->bytes_high = h->bytes;
+    h->trim_next = now + MEM_TRIM_MS;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+    return true;
+}
+
 void mem_init(struct mem *m, struct mem_heap *h, const char *name)
 {
     *m = (struct mem){.heap = h, .name = name};

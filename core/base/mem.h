@@ -17,11 +17,13 @@
 #include "core/base/check.h"
 
 struct mem_heap {
-    uint64_t calls;   /* allocations attempted so far */
-    uint64_t fail_at; /* the call with this number (1-based) fails; 0: none fails */
-    bool fail_after;  /* also every call after fail_at fails */
-    size_t bytes;     /* living bytes over all accounts */
-    size_t bytes_max; /* refuse to ask for more than this in all (rounding may overshoot); 0: no limit */
+    uint64_t calls;     /* allocations attempted so far */
+    uint64_t fail_at;   /* the call with this number (1-based) fails; 0: none fails */
+    bool fail_after;    /* also every call after fail_at fails */
+    size_t bytes;       /* living bytes over all accounts */
+    size_t bytes_max;   /* refuse to ask for more than this in all (rounding may overshoot); 0: no limit */
+    size_t bytes_high;  /* the most that mem_heap_trim saw since it last gave memory back */
+    uint64_t trim_next; /* not before this time */
 };
 
 struct mem {
@@ -33,6 +35,13 @@ struct mem {
 
 /* mem_heap_init: all zero. No destructor: a heap owns nothing. */
 void mem_heap_init(struct mem_heap *h);
+
+/* mem_heap_trim: gives free memory back to the system after a peak: when less than half of what mem_heap_trim saw at
+ * most is alive, and MEM_TRIM_BYTES less, and at most once in MEM_TRIM_MS (now: ms). May take some milliseconds then;
+ * else it costs two comparisons. True when it did. */
+#define MEM_TRIM_BYTES 1048576u
+#define MEM_TRIM_MS    100u
+bool mem_heap_trim(struct mem_heap *h, uint64_t now);
 
 /* mem_init: an empty account; `name` must outlive it. */
 void mem_init(struct mem *m, struct mem_heap *h, const char *name);

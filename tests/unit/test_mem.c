@@ -204,9 +204,40 @@ static void test_mistakes_are_caught(void **state)
     assert_true(guard_dies(alloc_nothing, &w));
 }
 
+/* memory goes back after a peak: only if much of it is free, and not too often. */
+static void trimming(void **state)
+{
+    (void)state;
+    struct mem_heap h;
+    struct mem m;
+    mem_heap_init(&h);
+    mem_init(&m, &h, "trim");
+    void *p[4];
+    for (size_t i = 0; i < ARRAY_N(p); i++) {
+        p[i] = mem_alloc(&m, MEM_TRIM_BYTES);
+        assert_non_null(p[i]);
+        assert_false(mem_heap_trim(&h, 5000)); /* still rising */
+    }
+    mem_free(&m, p[0]);
+    assert_false(mem_heap_trim(&h, 5000)); /* more than half is in use */
+    mem_free(&m, p[1]);
+    mem_free(&m, p[2]);
+    assert_true(mem_heap_trim(&h, 5000));
+    assert_false(mem_heap_trim(&h, 5000));
+    p[1] = mem_alloc(&m, 3 * MEM_TRIM_BYTES);
+    assert_non_null(p[1]);
+    assert_false(mem_heap_trim(&h, 5001));
+    mem_free(&m, p[1]);
+    mem_free(&m, p[3]);
+    assert_false(mem_heap_trim(&h, 5000 + MEM_TRIM_MS - 1)); /* too soon */
+    assert_true(mem_heap_trim(&h, 5000 + MEM_TRIM_MS));
+    assert_int_equal(h.bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trimming),
         cmocka_unit_test(test_sums_follow_the_blocks),
         cmocka_unit_test(test_zalloc_dup_aligned),
         cmocka_unit_test(test_fail_the_nth),
