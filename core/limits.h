@@ -52,7 +52,7 @@
     X(retained_max, "max_retained_messages", 10000000, 0, 4294967295, "messages", "refuse",                            \
       "retained messages of one virtual host")                                                                         \
     X(route_cache_n, "route_cache", 16384, 64, 1048576, "topics", "cut", "topics whose routing result is remembered")  \
-    X(read_bytes_turn, "read_budget", 65536, 4096, 16777216, "bytes", "queue",                                        \
+    X(read_bytes_turn, "read_budget", 65536, 4096, 16777216, "bytes", "queue",                                         \
       "bytes read from one connection in one turn")                                                                    \
     X(flush_bytes_turn, "flush_bytes", 1048576, 65536, 67108864, "bytes", "cut",                                       \
       "output made in one turn after which everything is sent before more is routed")                                  \

@@ -40,16 +40,23 @@ struct conn;
 struct exchange;
 
 /* Accounts of the shard's heap. */
-#define MEM_LIST(X)                                                                                                    \
-    X(SHARD, "shard")                                                                                                  \
-    X(CONN, "connections")                                                                                             \
-    X(BUFFER, "buffers")                                                                                               \
-    X(ADAPTER, "adapters")                                                                                             \
-    X(SESSION, "sessions")                                                                                             \
-    X(QUEUE, "queues")                                                                                                 \
-    X(ENTRY, "entries")                                                                                                \
-    X(MSG, "messages") X(ROUTER, "router") X(RETAINED, "retained") X(STORE, "store") X(LOOP, "loop")                   \
-        X(TRANSPORT, "transports") X(APP, "app")
+/* clang-format off */
+#define MEM_LIST(X) \
+    X(SHARD, "shard") \
+    X(CONN, "connections") \
+    X(BUFFER, "buffers") \
+    X(ADAPTER, "adapters") \
+    X(SESSION, "sessions") \
+    X(QUEUE, "queues") \
+    X(ENTRY, "entries") \
+    X(MSG, "messages") \
+    X(ROUTER, "router") \
+    X(RETAINED, "retained") \
+    X(STORE, "store") \
+    X(LOOP, "loop") \
+    X(TRANSPORT, "transports") \
+    X(APP, "app")
+/* clang-format on */
 
 enum mem_account {
 #define X(name, text) MEM_##name,
