@@ -5,7 +5,7 @@
  * a real connection (struct tcp) is added by its size. Bytes, not time: the numbers are the same on every machine of a
  * word size.
  *
- * The bounds are generous (the issue asks for less than 2 KB); bench/ watches the real figures.
+ * The bounds are a tenth above what it is; bench/ measures it with real sockets.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 #include "proto_mqtt/mqtt_adapter.h"
 #include "tests/support/rig.h"
 
-enum { CONNS = 1000, IDLE_BYTES_MAX = 1024, SUBSCRIBED_BYTES_MAX = 2048, TCP_BYTES = 128 /* struct tcp, allocated */ };
+enum { CONNS = 1000, IDLE_BYTES_MAX = 640, SUBSCRIBED_BYTES_MAX = 1152, TCP_BYTES = 128 /* struct tcp, allocated */ };
 
 static size_t connect_packet(uint8_t *out, unsigned i)
 {
