@@ -117,8 +117,7 @@ static inline enum err hand_over(struct consumer *c, const struct delivery *d)
 /* take_off: a ready entry is in flight to c. False: no ticket; it stays where it is. */
 static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
 {
-    struct session *s = c->session;
-    struct flight *f = tickets_take(s);
+    struct flight *f = flight_take(c);
     if (!f)
         return false;
     f->of.entry = e;
@@ -130,10 +129,7 @@ static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
     e->counted = 1;
     e->sent_qos = qos;
     e->by_qos = c->mode == ACK_BY_QOS;
-    list_push(&s->inflight, &e->node);
-    s->sent_n++;
-    c->inflight_n++;
-    c->queue->inflight_n++;
+    list_push(&c->session->inflight, &e->node);
     return true;
 }
 

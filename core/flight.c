@@ -95,6 +95,29 @@ void tickets_give(struct session *s, struct flight *f)
     }
 }
 
+/* ---- flights ------------------------------------------------------------------------------------------------ */
+
+struct flight *flight_take(struct consumer *c)
+{
+    struct session *s = c->session;
+    struct flight *f = tickets_take(s);
+    if (UNLIKELY(!f))
+        return NULL;
+    s->sent_n++;
+    c->inflight_n++;
+    c->queue->inflight_n++;
+    return f;
+}
+
+void flight_give(struct consumer *c, struct flight *f, bool counted)
+{
+    struct session *s = c->session;
+    tickets_give(s, f);
+    s->sent_n -= counted;
+    c->queue->inflight_n--;
+    consumer_settled(c);
+}
+
 /* ---- bare flights ------------------------------------------------------------------------------------------- */
 
 struct consumer *flight_consumer(const struct flight *f)
@@ -104,28 +127,20 @@ struct consumer *flight_consumer(const struct flight *f)
 
 struct flight *flight_begin(struct consumer *c, uint8_t qos)
 {
-    struct session *s = c->session;
-    struct flight *f = tickets_take(s);
+    struct flight *f = flight_take(c);
     if (UNLIKELY(!f))
         return NULL;
     f->of.consumer = c;
     f->is_bare = 1;
     f->qos = qos;
     f->state = ENTRY_SENT;
-    s->sent_n++;
-    c->inflight_n++;
-    c->queue->inflight_n++;
-    stat_add(&s->vhost->shard->stats, STAT_ENTRIES, 1);
+    stat_add(&c->session->vhost->shard->stats, STAT_ENTRIES, 1);
     return f;
 }
 
 void flight_end(struct session *s, struct flight *f)
 {
-    struct consumer *c = f->of.consumer;
-    tickets_give(s, f);
-    s->sent_n--;
-    c->queue->inflight_n--;
-    consumer_settled(c);
+    flight_give(f->of.consumer, f, true);
     stat_sub(&s->vhost->shard->stats, STAT_ENTRIES, 1);
 }
 

@@ -47,6 +47,11 @@ struct flight *tickets_get(const struct session *s, uint32_t ticket);
 /* tickets_give: the place is free again. */
 void tickets_give(struct session *s, struct flight *f);
 
+/* flight_take: tickets_take for a delivery to c, which uses up a slot of the session's quota and of c's credit.
+ * flight_give: all of that back; counted: the quota's slot was still in use. c may be freed. */
+struct flight *flight_take(struct consumer *c) MUST_CHECK;
+void flight_give(struct consumer *c, struct flight *f, bool counted);
+
 /* flight_begin: notes a bare delivery at qos 1 or 2 to c. NULL as tickets_take. */
 struct flight *flight_begin(struct consumer *c, uint8_t qos) MUST_CHECK;
 

@@ -267,10 +267,7 @@ static void land(struct entry *e)
     list_del(&e->node);
     struct flight *f = tickets_get(s, e->ticket);
     BUG_ON(!f || flight_entry(f) != e);
-    tickets_give(s, f);
-    q->inflight_n--;
-    s->sent_n -= e->counted;
-    consumer_settled(c);
+    flight_give(c, f, e->counted);
     e->counted = 0;
     e->at.queue = q;
 }

@@ -15,9 +15,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base/mem.h"
@@ -26,6 +24,7 @@
 #include "tests/contract/transport_suite.c" /* a program of this folder is one file */
 #include "tests/sim/loop_sim.h"
 #include "tests/sim/net_sim.h"
+#include "tests/support/refuse.h"
 #include "transport/tcp.h"
 
 #define PUMP_MS 2 /* how long a pump waits when nothing happens */
@@ -260,19 +259,6 @@ static void test_mapped_address(void **state)
     t->ops->destroy(t);
     close(listening);
     sockets_teardown(w);
-}
-
-/* refuse_watches: while not 0, the errno of every epoll_ctl of this process that would add something. The loop's
- * library finds the function below before the system's. */
-static int refuse_watches;
-
-int epoll_ctl(int epoll_fd, int how, int fd, struct epoll_event *event)
-{
-    if (how == EPOLL_CTL_ADD && refuse_watches != 0) {
-        errno = refuse_watches;
-        return -1;
-    }
-    return (int)syscall(SYS_epoll_ctl, epoll_fd, how, fd, event);
 }
 
 static void note_ready(struct transport *t, unsigned events)

@@ -13,17 +13,16 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/base/mem.h"
 #include "core/loop.h"
 #include "tests/support/guard.h"
+#include "tests/support/refuse.h"
 
 #define IOS 4
 
@@ -298,19 +297,6 @@ static void test_no_fd(void **state)
     assert_int_equal(w->s[0].io.interest, 0);
     run_a_while(w, 2);
     assert_int_equal(w->s[0].n, 0);
-}
-
-/* refuse_watches: while not 0, the errno of every epoll_ctl of this process that would add something. libev finds the
- * function below before the system's. */
-static int refuse_watches;
-
-int epoll_ctl(int epoll_fd, int how, int fd, struct epoll_event *event)
-{
-    if (how == EPOLL_CTL_ADD && refuse_watches != 0) {
-        errno = refuse_watches;
-        return -1;
-    }
-    return (int)syscall(SYS_epoll_ctl, epoll_fd, how, fd, event);
 }
 
 /* What epoll refuses is said once, as readiness for everything, and the fd is watched no more. */
