@@ -45,7 +45,8 @@ struct delivery {
     uint8_t attempts; /* earlier deliveries of this entry */
     bool retain;      /* the MQTT RETAIN flag to send: retained replay, or retain-as-published */
     bool is_retained; /* from a retained replay */
-    bool redelivered;
+    bool redelivered; /* somebody was sent it before */
+    bool is_resent;   /* this session was sent it before, under this ticket: MQTT's DUP */
 };
 
 /* The answer to broker_attach. */

@@ -28,7 +28,7 @@ static lsn_t lsn_or_none(lsn_t lsn)
 
 /* ---- who ---------------------------------------------------------------------------------------------------- */
 
-/* take_over: [MQTT-3.1.4-3] the older connection is sent off; its session may be resumed. */
+/* take_over: [MQTT-3.1.4-3]; 3.1.1: [MQTT-3.1.4-2]. The older connection is sent off; its session may be resumed. */
 static void take_over(struct session *s)
 {
     struct conn *old = s->conn;
@@ -48,37 +48,39 @@ static size_t make_id(struct conn *c, char *out, size_t cap)
 static struct session *find_session(struct conn *c, const struct attach *a)
 {
     struct vhost *v = c->shard->vhost;
-    struct session *s = a->id.len ? map_get(&v->sessions, a->id) : NULL;
+    struct session *s = a->id.len ? map_get(&v->sessions, a->id) : NULL; /* both: [MQTT-3.1.3-2] */
     if (s && s->conn)
         take_over(s);
     if (s && s->is_dead)
         s = NULL; /* it ended with its connection */
     if (s && a->clean_start) {
-        session_discard(s); /* [MQTT-3.1.2-4] */
+        session_discard(s); /* [MQTT-3.1.2-4]; 3.1.1: [MQTT-3.1.2-6] */
         s = NULL;
     }
     c->attach_present = s != NULL;
     if (s)
-        return s;
+        return s; /* [MQTT-3.1.2-5]; 3.1.1: [MQTT-3.1.2-4] */
     char made[32];
     struct slice id = a->id;
     if (id.len == 0 && a->make_id) {
-        id = slice_make(made, make_id(c, made, sizeof made));
+        do { /* [MQTT-3.2.2-16] not one that somebody has, by chance or because he knew which would come */
+            id = slice_make(made, make_id(c, made, sizeof made));
+        } while (map_get(&v->sessions, id));
         c->attach_assigned = 1;
     }
-    return session_new(v, id);
+    return session_new(v, id); /* [MQTT-3.1.2-6]; 3.1.1: [MQTT-3.1.2-4] */
 }
 
 static enum err attach_check(const struct conn *c, const struct attach *a)
 {
-    if (!c->door->allow_anonymous)
-        return ERR_DENIED; /* nobody can prove who they are yet */
+    if (!c->door->allow_anonymous && !a->is_proven)
+        return ERR_DENIED; /* a name and a password prove nothing yet */
     if (!a->will)
         return ERR_OK;
     if (!broker_may_write(c->shard->vhost->topic_exchange, a->will->topic))
         return ERR_DENIED;
     bool is_deep = topic_levels(a->will->topic) > c->shard->limits.topic_levels_max;
-    return is_deep || a->will->topic.len > TOPIC_BYTES_MAX ? ERR_TOO_BIG : ERR_OK;
+    return is_deep || a->will->topic.len > c->shard->limits.topic_bytes_max ? ERR_TOO_BIG : ERR_OK;
 }
 
 void broker_attach(struct conn *c, const struct attach *a)
@@ -240,11 +242,11 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     struct binding_opts was = had ? opts_of(had) : (struct binding_opts){0};
     struct binding *b;
     bool is_new;
-    enum err e = router_bind(r, x, f, me->queue, o, &b, &is_new);
+    enum err e = router_bind(r, x, f, me->queue, o, &b, &is_new); /* both: [MQTT-3.8.4-3] replaced, if it was there */
     if (e != ERR_OK)
         return e;
-    bool replays =
-        o->retain_handling == 0 || (o->retain_handling == 1 && is_new); /* [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+    /* [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT-3.8.4-4]; 3.1.1: [MQTT-3.3.1-6], [MQTT-3.8.4-3] */
+    bool replays = o->retain_handling == 0 || (o->retain_handling == 1 && is_new);
     if (replays && !is_new)
         replay_close_filter(me->queue, f); /* a repeated SUBSCRIBE starts it anew */
     if (replays)
@@ -295,12 +297,12 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
     struct session *me = c->session;
     struct router *r = &me->vhost->router;
     struct exchange *x = me->vhost->topic_exchange;
-    struct binding *b = me->queue ? router_find(r, x, f, me->queue) : NULL;
+    struct binding *b = me->queue ? router_find(r, x, f, me->queue) : NULL; /* both: [MQTT-3.10.4-1] */
     lsn_t lsn = b ? log_binding(c->shard, STORE_UNBIND, me->queue, x, f, NULL) : 0;
     enum err e = !b ? ERR_NOT_FOUND : lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
     if (e == ERR_OK) {
-        replay_close_filter(me->queue, f); /* [MQTT-3.10.4-2] nothing new from here on */
-        router_unbind(r, b);
+        replay_close_filter(me->queue, f); /* both: [MQTT-3.10.4-2] nothing new from here on */
+        router_unbind(r, b);               /* both: [MQTT-3.10.4-3] what is queued or on its way stays */
         me->binding_n--;
     }
     conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
@@ -393,10 +395,12 @@ static bool outcome_fits(enum outcome o, uint8_t qos, enum entry_state state)
         return qos == 2;
     case OUTCOME_COMPLETE:
         return state == ENTRY_RECEIVED;
+    case OUTCOME_REFUSED:
+        return qos == 2 && state == ENTRY_SENT; /* PUBREL stays open until PUBCOMP [MQTT-4.3.3-5] */
     case OUTCOME_ACK:
+    case OUTCOME_REJECT:
         return qos != 2; /* a PUBACK does not answer QoS 2 */
     case OUTCOME_REQUEUE:
-    case OUTCOME_REJECT:
         return true;
     }
     return false;
@@ -404,10 +408,11 @@ static bool outcome_fits(enum outcome o, uint8_t qos, enum entry_state state)
 
 static void count_outcome(struct shard *s, enum outcome o)
 {
-    static const enum stat counted_as[] = {[OUTCOME_ACK] = STAT_SETTLED,
-                                           [OUTCOME_COMPLETE] = STAT_SETTLED,
-                                           [OUTCOME_REQUEUE] = STAT_DROP_CLOSED, /* its queue is gone */
-                                           [OUTCOME_REJECT] = STAT_DROP_REJECTED};
+    static const enum stat_id counted_as[] = {[OUTCOME_ACK] = STAT_SETTLED,
+                                              [OUTCOME_COMPLETE] = STAT_SETTLED,
+                                              [OUTCOME_REQUEUE] = STAT_DROP_CLOSED, /* its queue is gone */
+                                              [OUTCOME_REJECT] = STAT_DROP_REJECTED,
+                                              [OUTCOME_REFUSED] = STAT_DROP_REJECTED};
     stat_add(&s->stats, counted_as[o], 1);
 }
 
@@ -416,11 +421,11 @@ static void received(struct conn *c, struct entry *e)
     if (e->state == ENTRY_SENT) {
         if (e->timed)
             wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
-        msg_drop(e->msg); /* [MQTT-4.3.3-4] the peer has it */
+        msg_drop(e->msg); /* [MQTT-4.3.3-6]; 3.1.1: [MQTT-4.3.3-1]. The peer has it: it cannot be sent again */
         e->msg = NULL;
-        e->state = ENTRY_RECEIVED;
+        e->state = ENTRY_RECEIVED; /* [MQTT-4.3.3-5]; 3.1.1: [MQTT-4.3.3-1]. Until it says COMPLETE */
     }
-    c->adapter->on_release(c, e->ticket);
+    c->adapter->on_release(c, e->ticket); /* both: [MQTT-4.6.0-4] at once, so in the order of what came */
 }
 
 static enum err settle(struct conn *c, struct entry *e, enum outcome o)
@@ -433,7 +438,7 @@ static enum err settle(struct conn *c, struct entry *e, enum outcome o)
         queue_requeue(e);
     } else {
         count_outcome(c->shard, o);
-        entry_settle(e);
+        entry_settle(e); /* [MQTT-4.4.0-2], [MQTT-4.8.2-6] refused is settled too, whoever shares the queue */
     }
     return ERR_OK;
 }

@@ -39,6 +39,7 @@ struct attach {
     uint32_t quota;      /* deliveries in flight at once, > 0: the peer's Receive Maximum, cut by the adapter's limit */
     uint32_t ticket_max; /* 65535 for MQTT packet ids, more for delivery tags */
     bool is_anonymous;   /* no credentials were given */
+    bool is_proven;      /* an exchange (core/auth.h) has proved that it is `user` */
     struct slice user, password; /* credentials, may be empty */
     const struct msgview
         *will; /* NULL: none. Copied. Its expires_at is a lifetime in ms from its publication, 0: none */
@@ -63,14 +64,16 @@ struct publish {
     struct msgview msg;        /* topic or routing key in msg.topic */
     struct exchange *exchange; /* NULL: amq.topic */
     uint64_t receipt;
+    mono_ms delay_ms;   /* wait so long before it is routed (core/delayed.h); 0: now */
     uint16_t rx_id;     /* inbound QoS 2 packet id to remember, 0: none */
     bool topic_is_last; /* broker_topic_is_last or _is_known just said so: need not be compared again */
 };
 
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
  * wanted it); ERR_FULL (refused by a queue with reject-publish, the retained limit or the store: nothing was stored
- * anywhere); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id already open: the message is a repetition, nothing is
- * published, the receipt is answered (after the first one) [MQTT-4.3.3-10]. p->msg.publisher is filled in. */
+ * anywhere); ERR_TOO_BIG (too many levels, too long a topic or delay); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id
+ * already open: the message is a repetition, nothing is published, the receipt is answered (after the first one)
+ * [MQTT-4.3.3-10]. p->msg.publisher is filled in. */
 void broker_publish(struct conn *c, struct publish *p);
 
 /* broker_publish_shard: the same without a connection (wills, dead letters, $SYS). */
@@ -110,6 +113,22 @@ void broker_subscribe(struct conn *c, const struct filter *f, const struct bindi
 /* broker_unsubscribe: ERR_OK or ERR_NOT_FOUND. Entries already queued are still delivered. */
 void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt);
 
+/* broker_subscribe_group: the session becomes a member of the group that shares `filter` (MQTT $share/group/filter), or
+ * changes its options. The group is a queue (MAPPING: keyed by group and filter) made by its first member and deleted
+ * with its last; it is bound at QoS 2, and what is a member's own (QoS cap, retain-as-published, subscription id) lives
+ * on its consumer. Members are served by credit; one whose connection is gone stays a member while its session lives,
+ * and gets nothing. No retained messages. opts->no_local must be false. Results as broker_subscribe.
+ * broker_unsubscribe_group: ERR_OK or ERR_NOT_FOUND. */
+void broker_subscribe_group(struct conn *c, struct slice group, const struct filter *f, const struct binding_opts *opts,
+                            uint64_t receipt);
+void broker_unsubscribe_group(struct conn *c, struct slice group, const struct filter *f, uint64_t receipt);
+
+/* broker_subscribe_queue: the session becomes a competing consumer of the named queue, which is declared if there is
+ * none, or changes its options (qos, retain_as_published, sub_id count). It stays one while the session lives. Results
+ * as broker_subscribe and broker_declare_queue. broker_unsubscribe_queue: ERR_OK or ERR_NOT_FOUND. */
+void broker_subscribe_queue(struct conn *c, struct slice name, const struct binding_opts *opts, uint64_t receipt);
+void broker_unsubscribe_queue(struct conn *c, struct slice name, uint64_t receipt);
+
 struct consume {
     enum ack_mode mode;
     uint32_t prefetch; /* 0: no own limit */
@@ -142,7 +161,8 @@ enum outcome {
     OUTCOME_COMPLETE, /* PUBCOMP: done; only after OUTCOME_RECEIVED */
     OUTCOME_RECEIVED, /* PUBREC: QoS 2: the message may go; on_release follows */
     OUTCOME_REQUEUE,  /* NACK: back to its original place, for anybody */
-    OUTCOME_REJECT,   /* NACK requeue:false: dead-lettered, or dropped and counted */
+    OUTCOME_REJECT,   /* NACK requeue:false, PUBACK that says no: dead-lettered, or dropped and counted */
+    OUTCOME_REFUSED,  /* PUBREC that says no, which only a first answer to QoS 2 can be: as OUTCOME_REJECT */
 };
 
 /* broker_settle: answers one delivery. ERR_NOT_FOUND: no such ticket; ERR_PROTOCOL: the ticket is not in a state for

@@ -46,6 +46,12 @@ static bool journey_keep(struct journey *j)
     return true;
 }
 
+/* view_bytes: msg_bytes of what it will be. */
+static uint64_t view_bytes(const struct msgview *m)
+{
+    return (uint64_t)m->topic.len + m->attrs.len + m->payload.len;
+}
+
 /* ---- checks ------------------------------------------------------------------------------------------------- */
 
 bool broker_may_write(const struct exchange *x, struct slice topic)
@@ -56,6 +62,15 @@ bool broker_may_write(const struct exchange *x, struct slice topic)
     return topic.len > sys.len && topic.p[sys.len] != '/'; /* "$SYSTEM" is somebody's own */
 }
 
+/* is_within_limits: length and depth of the topic. */
+static bool is_within_limits(const struct journey *j)
+{
+    const struct limits *l = &j->s->limits;
+    struct slice topic = j->view->topic;
+    return j->x->kind != EXCHANGE_TOPIC ||
+           (topic.len <= l->topic_bytes_max && topic_levels(topic) <= l->topic_levels_max);
+}
+
 static enum err check_retain(const struct journey *j)
 {
     const struct msgview *m = j->view;
@@ -63,14 +78,14 @@ static enum err check_retain(const struct journey *j)
         return ERR_OK;
     if (!j->s->config.retain_available)
         return ERR_UNSUPPORTED; /* [MQTT-3.2.2-14] */
-    return m->payload.len == 0 || retained_has_room(&j->v->retained, m->topic) ? ERR_OK : ERR_FULL;
+    return m->payload.len == 0 || retained_has_room(&j->v->retained, m->topic, view_bytes(m)) ? ERR_OK : ERR_FULL;
 }
 
 static enum err check_targets(const struct journey *j)
 {
     if (LIKELY(!j->route->has_refuse))
         return ERR_OK;
-    uint64_t bytes = j->view->topic.len + j->view->attrs.len + j->view->payload.len;
+    uint64_t bytes = view_bytes(j->view);
     for (uint32_t i = 0; i < j->route->target_n; i++) {
         struct queue *q = j->route->target[i].queue;
         if (LIKELY(!queue_would_refuse(q, bytes)))
@@ -86,8 +101,7 @@ static enum err check_targets(const struct journey *j)
 
 static bool is_durable_target(const struct msgview *m, const struct target *t)
 {
-    const struct queue *q = t->queue;
-    return q->policy->durable && MIN(m->qos, t->qos) > 0 && (!q->owner || session_is_durable(q->owner));
+    return MIN(m->qos, t->qos) > 0 && queue_is_durable(t->queue);
 }
 
 /* log_result: one record per publish, whatever the fan-out; none when nothing durable is concerned. */
@@ -95,7 +109,7 @@ static enum err log_result(struct journey *j)
 {
     struct shard *s = j->s;
     const struct msgview *m = j->view;
-    if (!s->store || !(m->flags & (MSG_DURABLE | MSG_RETAIN)))
+    if (!s->store || !(m->flags & (MSG_DURABLE | MSG_RETAIN)) || (m->flags & MSG_OWN))
         return ERR_OK;
     s->store_target_n = 0;
     bool has_durable = j->route->has_durable && (m->flags & MSG_DURABLE);
@@ -138,17 +152,17 @@ static enum err prepare_retained(struct journey *j)
         return ERR_OK;
     if (!journey_keep(j))
         return ERR_NOMEM;
-    return retained_prepare(&j->v->retained, j->view->topic, j->view->expires_at != 0, &j->place);
+    return retained_prepare(&j->v->retained, j->view->topic, msg_bytes(j->msg), j->view->expires_at != 0, &j->place);
 }
 
 static void change_retained(struct journey *j)
 {
     if (LIKELY(!keeps_retained(j)))
-        return;
-    if (j->view->payload.len == 0)
-        retained_del(&j->v->retained, j->view->topic); /* [MQTT-3.3.1-6] */
-    else
-        retained_set(&j->v->retained, &j->place, j->msg); /* [MQTT-3.3.1-5] */
+        return;                    /* [MQTT-3.3.1-8]; 3.1.1: [MQTT-3.3.1-12] */
+    if (j->view->payload.len == 0) /* [MQTT-3.3.1-6], [MQTT-3.3.1-7]; 3.1.1: [MQTT-3.3.1-10], [MQTT-3.3.1-11] */
+        retained_del(&j->v->retained, j->view->topic);
+    else /* [MQTT-3.3.1-5]; 3.1.1: [MQTT-3.3.1-5], [MQTT-3.3.1-7] */
+        retained_set(&j->v->retained, &j->place, j->msg);
 }
 
 /* prepare_copy: at QoS 1 and 2 the memory for the lasting copy is sure before the first target gets anything. */
@@ -164,15 +178,15 @@ static void to_target(struct journey *j, const struct target *t)
     const struct msgview *m = j->view;
     struct queue *q = t->queue;
     uint32_t set = t->set;
-    uint8_t qos = MIN(m->qos, t->qos);
-    if (UNLIKELY(t->has_no_local) && j->publisher && q->owner == j->publisher) {
+    uint8_t qos = MIN(m->qos, t->qos); /* [MQTT-3.8.4-8]; 3.1.1: [MQTT-3.8.4-6] */
+    if (UNLIKELY(t->has_no_local) && q->owner && q->owner->number == m->publisher) {
         if (!router_merge_for(&j->v->router, j->x, m->topic, q, &set, &qos)) /* [MQTT-3.8.3-3] */
             return;
         qos = MIN(m->qos, qos);
     }
     if (LIKELY(queue_deliver_direct(q, &j->direct, set, qos)))
         return;
-    if (qos == 0 && !q->policy->keep_qos0 && !q->owner->conn) {
+    if (qos == 0 && !q->policy->keep_qos0 && !queue_is_watched(q)) {
         stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
         return;
     }
@@ -181,7 +195,7 @@ static void to_target(struct journey *j, const struct target *t)
         return;
     }
     struct push how = {.set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0};
-    queue_push(q, j->msg, &how);
+    queue_push(q, j->msg, &how); /* 3.1.1: [MQTT-3.1.2-5] also while its session is away */
 }
 
 /* pass_replays: where retained messages are still being replayed, this topic's old value goes before the new one. */
@@ -211,7 +225,7 @@ static enum err accept(struct journey *j)
     if (e == ERR_OK) {
         e = log_result(j);
         if (e != ERR_OK && j->rx_id)
-            (void)rx_del(j->publisher, j->rx_id);
+            (void)rx_del(j->publisher, j->rx_id); /* [MQTT-4.3.3-9] */
     }
     if (e != ERR_OK && j->place.at)
         retained_cancel(&j->v->retained, &j->place);
@@ -229,10 +243,11 @@ static enum err travel(struct journey *j)
     j->direct.msg = j->view;
     j->direct.now = j->s->now;
     uint32_t n = j->route->target_n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) /* both: [MQTT-4.5.0-1] */
         to_target(j, &j->route->target[i]);
     struct stats *stats = &j->s->stats;
     stat_add(stats, STAT_PUBLISHED, 1);
+    stat_add(stats, STAT_PAYLOAD_IN, j->view->payload.len);
     stat_add(stats, STAT_ROUTED, n);
     if (n == 0) {
         stat_add(stats, STAT_NO_MATCH, 1);
@@ -262,7 +277,7 @@ static enum err find_route(struct conn *c, struct journey *j, bool is_last)
     }
     if (!broker_may_write(j->x, topic))
         return ERR_DENIED;
-    if (j->x->kind == EXCHANGE_TOPIC && topic_levels(topic) > j->s->limits.topic_levels_max)
+    if (!is_within_limits(j))
         return ERR_TOO_BIG;
     j->route = router_route(r, j->x, topic);
     c->route = j->route;
@@ -283,16 +298,89 @@ bool broker_topic_find(struct conn *c, struct slice topic)
     return true;
 }
 
+/* log_delay: the record of a message that waits: its one target is queue 0. */
+static enum err log_delay(struct journey *j, mono_ms delay_ms)
+{
+    struct shard *s = j->s;
+    if (!s->store || !(j->view->flags & (MSG_DURABLE | MSG_RETAIN)))
+        return ERR_OK;
+    if (s->store_failed)
+        return ERR_STORE;
+    enum err e = store_reserve(s->store, sizeof(struct msg) + view_bytes(j->view));
+    if (e != ERR_OK)
+        return e;
+    const struct store_target target = {0};
+    bool id_lasts = j->rx_id && session_is_durable(j->publisher);
+    j->lsn = shard_append(s, &(struct store_rec){.kind = STORE_PUBLISH,
+                                                 .msg = j->msg,
+                                                 .target = &target,
+                                                 .target_n = 1,
+                                                 .name = exchange_name(j->x),
+                                                 .due = s->loop->ops->wall(s->loop) + (wall_ms)delay_ms,
+                                                 .session = id_lasts ? j->publisher->number : 0,
+                                                 .rx_id = id_lasts ? j->rx_id : 0});
+    return j->lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
+}
+
+/* accept_later: everything that can be refused now, and then it waits. */
+static enum err accept_later(struct journey *j, mono_ms delay_ms)
+{
+    struct delayed *d = &j->v->delayed;
+    if (!broker_may_write(j->x, j->view->topic))
+        return ERR_DENIED;
+    if (!is_within_limits(j) || delay_ms > j->s->limits.delay_s_max * 1000)
+        return ERR_TOO_BIG;
+    enum err e = check_retain(j);
+    if (e != ERR_OK)
+        return e;
+    if (!delayed_has_room(d, view_bytes(j->view)))
+        return ERR_FULL;
+    struct delayed_msg *place = delayed_prepare(d);
+    if (!place || !journey_keep(j))
+        e = ERR_NOMEM;
+    if (e == ERR_OK && j->rx_id)
+        e = rx_add(j->publisher, j->rx_id, (uint32_t)j->s->limits.receive_max);
+    if (e == ERR_OK) {
+        e = log_delay(j, delay_ms);
+        if (e != ERR_OK && j->rx_id)
+            (void)rx_del(j->publisher, j->rx_id);
+    }
+    if (e == ERR_OK)
+        delayed_set(d, place, j->x, j->msg, j->s->now + delay_ms, j->lsn);
+    else if (place)
+        delayed_cancel(d, place);
+    return e;
+}
+
+/* publish_later: what broker_publish does for a message with a delay. */
+static void publish_later(struct conn *c, const struct publish *p)
+{
+    struct session *me = c->session;
+    struct journey j = {.s = c->shard,
+                        .v = me->vhost,
+                        .x = p->exchange ? p->exchange : me->vhost->topic_exchange,
+                        .view = &p->msg,
+                        .publisher = me,
+                        .rx_id = p->rx_id};
+    enum err e = accept_later(&j, p->delay_ms);
+    journey_end(&j, e);
+    conn_owe(c, p->receipt, e, j.lsn == LSN_FAILED ? 0 : j.lsn);
+}
+
 void broker_publish(struct conn *c, struct publish *p)
 {
     struct shard *s = c->shard;
     struct session *me = c->session;
     BUG_ON(!me);
-    if (p->rx_id && rx_has(me, p->rx_id)) {           /* [MQTT-4.3.3-10] a repetition */
+    if (p->rx_id && rx_has(me, p->rx_id)) {           /* [MQTT-4.3.3-10]; 3.1.1: [MQTT-4.3.3-2]. A repetition */
         conn_owe(c, p->receipt, ERR_OK, s->lsn_last); /* the first one's record may still be on its way */
         return;
     }
     p->msg.publisher = me->number;
+    if (UNLIKELY(p->delay_ms != 0)) {
+        publish_later(c, p);
+        return;
+    }
     struct journey j = {.s = s,
                         .v = me->vhost,
                         .x = p->exchange ? p->exchange : me->vhost->topic_exchange,
@@ -311,7 +399,7 @@ void broker_publish(struct conn *c, struct publish *p)
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m)
 {
     struct journey j = {.s = v->shard, .v = v, .x = x ? x : v->topic_exchange, .view = m};
-    if (j.x->kind == EXCHANGE_TOPIC && topic_levels(m->topic) > v->shard->limits.topic_levels_max)
+    if (!is_within_limits(&j))
         return ERR_TOO_BIG;
     j.route = router_route(&v->router, j.x, m->topic);
     enum err e = j.route ? travel(&j) : ERR_NOMEM;
@@ -335,7 +423,7 @@ void broker_rx_release(struct conn *c, uint16_t id, uint64_t receipt)
 {
     struct session *me = c->session;
     lsn_t lsn = 0;
-    bool found = rx_del(me, id);
+    bool found = rx_del(me, id); /* [MQTT-4.3.3-12], [MQTT-4.3.3-13]; 3.1.1: [MQTT-4.3.3-2]. Whatever became of it */
     if (found && session_is_durable(me))
         lsn = shard_append(c->shard, &(struct store_rec){.kind = STORE_RX_RELEASE, .session = me->number, .rx_id = id});
     conn_owe(c, receipt, found ? ERR_OK : ERR_NOT_FOUND, lsn == LSN_FAILED ? 0 : lsn);

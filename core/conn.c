@@ -32,6 +32,7 @@ struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d
     if (!s->is_stopping && s->stats.v[STAT_CONNS] < s->limits.connections_max)
         c = pool_take(&s->conn_pool);
     if (!c) {
+        stat_add(&s->stats, STAT_CONNS_REFUSED, 1);
         transport_destroy(t);
         return NULL;
     }
@@ -49,6 +50,7 @@ struct conn *conn_new(struct shard *s, struct transport *t, const struct door *d
     t->on_ready = conn_on_io;
     shard_arm(s, &c->timer, TIMER_CONN, c->tx_at);
     stat_add(&s->stats, STAT_CONNS, 1);
+    stat_peak(&s->stats, STAT_CONNS_PEAK, STAT_CONNS);
     stat_add(&s->stats, STAT_CONNS_TOTAL, 1);
     transport_want(t, LOOP_READ);
     return c;
@@ -180,7 +182,7 @@ struct outv *conn_out_new(struct conn *c)
     if (!c->out) {
         c->out = outv_new(&c->shard->outvs);
         if (!c->out) {
-            conn_close(c, CLOSE_NOMEM);
+            conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
             return NULL;
         }
     }
@@ -321,6 +323,22 @@ static size_t claim(struct conn *c, const uint8_t *in, size_t len)
     return len;
 }
 
+void conn_restack(struct conn *c, struct transport *upper, const struct adapter_ops *next)
+{
+    BUG_ON(!c->adapter || c->session || c->out);
+    c->adapter->destroy(c);
+    memset(c->state, 0, sizeof c->state);
+    c->transport = upper;
+    upper->up = c;
+    upper->on_ready = conn_on_io;
+    transport_want(upper, c->interest);
+    c->adapter = next;
+    if (next->open(c) != ERR_OK)
+        conn_close(c, CLOSE_NOMEM);
+    else
+        conn_wants_tick(c, next->on_tick(c, c->shard->now));
+}
+
 /* Input of one read. */
 struct gulp {
     struct chunk *chunk; /* the connection's own (c->rx), or the shard's current one */
@@ -415,6 +433,21 @@ void conn_feed_again(struct conn *c)
     shard_mark_ready(c->shard, c);
 }
 
+/* end_of_input: what a pipe's answer means for the connection. */
+static enum close_reason end_of_input(enum err e)
+{
+    switch (e) {
+    case ERR_EOF:
+        return CLOSE_EOF;
+    case ERR_PROTOCOL:
+        return CLOSE_PROTOCOL;
+    case ERR_TOO_BIG:
+        return CLOSE_TOO_BIG;
+    default:
+        return CLOSE_RESET;
+    }
+}
+
 bool conn_read(struct conn *c)
 {
     struct shard *s = c->shard;
@@ -432,13 +465,13 @@ bool conn_read(struct conn *c)
     for (size_t budget = s->limits.read_bytes_turn; !c->is_closing;) {
         struct gulp g;
         if (!open_gulp(c, &g)) {
-            conn_close(c, CLOSE_NOMEM);
+            conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
             return false;
         }
         ptrdiff_t n = transport_recv(c->transport, g.at + g.have, g.room - g.have);
         if (n <= 0) {
             if (n != -(ptrdiff_t)ERR_AGAIN)
-                conn_close(c, n == -(ptrdiff_t)ERR_EOF ? CLOSE_EOF : CLOSE_RESET);
+                conn_close(c, end_of_input((enum err)(-n)));
             if (g.chunk != c->rx && g.have != 0 && !keep_rest(c, g.at, g.have))
                 conn_close(c, CLOSE_NOMEM);
             return false;
@@ -507,7 +540,7 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
 {
     if (receipt == RECEIPT_NONE)
         return;
-    bool waits = c->owed && c->owed->n > 0;
+    bool waits = c->owed && c->owed->n > 0; /* both: [MQTT-4.6.0-2], [MQTT-4.6.0-3]. Then it waits behind those */
     if (UNLIKELY(c->shard->store_failed) && lsn > c->shard->lsn_durable) {
         conn_close(c, CLOSE_STORE); /* it will never be true */
         return;
@@ -521,7 +554,7 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
         lsn = MAX(lsn, owed_at(r, r->n - 1)->lsn);
     }
     if (!owed_push(c, &(struct owed){.lsn = lsn, .receipt = receipt, .result = result}))
-        conn_close(c, CLOSE_NOMEM);
+        conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
 }
 
 void conn_hold(struct conn *c, struct consumer *k)

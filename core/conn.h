@@ -23,11 +23,19 @@ struct shard;
 struct session;
 struct route;
 
+struct upgrade;
+
 /* What a listener allows; shared by its connections, outlives them. owner: app */
 struct door {
     const struct adapter_ops *const *adapter; /* NULL-terminated: protocols served here */
     const char *name;                         /* "127.0.0.1:1883", for logs */
-    bool allow_anonymous;                     /* a login without credentials is accepted */
+    const struct upgrade *upgrade; /* how HTTP becomes WebSocket here (transport/http_upgrade.h); NULL: not */
+    const char *server_reference;  /* MQTT 5 Server Reference: who serves instead; NULL: nobody */
+    bool allow_anonymous;          /* a login without credentials is accepted */
+    bool is_lenient;               /* some breaches of MQTT that real devices commit are overlooked */
+    bool has_moved;                /* nobody is served here any more: see server_reference */
+    bool has_qos_cap;              /* qos_cap holds */
+    uint8_t qos_cap;               /* highest QoS publishers here may use, and subscribers are granted */
 };
 
 enum conn_state {
@@ -130,6 +138,12 @@ bool conn_can_say(const struct conn *c);
 /* conn_is_blocked: is so much output waiting that deliveries should stay in their queues? Remembers to wake the
  * session's queues when it has been sent. */
 bool conn_is_blocked(struct conn *c);
+
+/* conn_restack: from within on_bytes: from now on the connection speaks through `upper`, a pipe that stands on its
+ * present one (which belongs to `upper` from now on), and belongs to `next`: the present adapter's state is destroyed,
+ * next is opened. The caller has eaten all input (what lies behind its last word went to `upper`), returns at once, and
+ * has left nothing in conn_out(): what it still had to say went to `upper`, too. */
+void conn_restack(struct conn *c, struct transport *upper, const struct adapter_ops *next);
 
 /* conn_wants_tick: on_tick wants to be called at `due` (earlier than it last said). */
 void conn_wants_tick(struct conn *c, mono_ms due);

@@ -38,6 +38,21 @@ static struct consumer *only_consumer(const struct queue *q)
     return LIST_ITEM((struct list_node *)(uintptr_t)first, struct consumer, in_queue);
 }
 
+/* set_for: what c's subscription adds to a message that came through `number`: for a member of a shared queue its own
+ * options, laid over in *own, else the set itself. */
+static inline const struct binding_set *set_for(const struct consumer *c, uint32_t number, struct binding_set *own)
+{
+    if (LIKELY(!c->is_member))
+        return queue_set_get(c->queue, number);
+    /* [MQTT-3.3.4-5] its copy comes with its own identifier */
+    *own = (struct binding_set){.qos = c->qos,
+                                .retain_as_published = c->retain_as_published,
+                                .sub_id_n = c->sub_id != 0,
+                                .sub_id = (uint32_t *)(uintptr_t)&c->sub_id};
+    return own;
+}
+
+/* has_credit: asked for deliveries alone; nothing else waits for the quota [MQTT-3.3.4-10], [MQTT-4.9.0-3]. */
 static inline bool has_credit(const struct consumer *c)
 {
     const struct session *s = c->session;
@@ -48,7 +63,8 @@ static inline bool has_credit(const struct consumer *c)
         return false;
     if (c->mode == ACK_NONE)
         return true;
-    return s->sent_n < s->quota && (c->prefetch == 0 || c->inflight_n < c->prefetch);
+    return s->sent_n < s->quota && /* [MQTT-3.3.4-9], [MQTT-4.9.0-2] */
+           (c->prefetch == 0 || c->inflight_n < c->prefetch);
 }
 
 static bool wants_ack(const struct consumer *c, uint8_t qos)
@@ -109,12 +125,14 @@ static inline enum err hand_over(struct consumer *c, const struct delivery *d)
         return e;
     }
     stat_add(&s->stats, STAT_DELIVERED, 1);
+    stat_add(&s->stats, STAT_PAYLOAD_OUT, d->msg->payload.len);
     size_t after = copied(conn);
     s->turn_out += after > before ? after - before : 0; /* less, when it was moved to the front to make room */
     return ERR_OK;
 }
 
-/* take_off: a ready entry is in flight to c. False: no ticket; it stays where it is. */
+/* take_off: a ready entry is in flight to c, and unacknowledged until it is settled. False: no ticket; it stays where
+ * it is. [MQTT-4.3.2-3], [MQTT-4.3.3-3]; 3.1.1: [MQTT-4.3.2-1], [MQTT-4.3.3-1] */
 static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
 {
     struct flight *f = flight_take(c);
@@ -135,7 +153,7 @@ static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
 
 bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uint8_t qos)
 {
-    if (UNLIKELY(q->ready_n != 0 || q->replay))
+    if (UNLIKELY(q->ready_n != 0 || q->replay)) /* both: [MQTT-4.6.0-5], [MQTT-4.6.0-6] nothing overtakes what waits */
         return false;
     struct consumer *c = only_consumer(q);
     if (UNLIKELY(!c))
@@ -144,9 +162,10 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
     bool acked = wants_ack(c, d->qos);
     if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c)))
         return false;
+    struct binding_set own;
     d->consumer = c;
-    d->set = queue_set_get(q, set);
-    d->retain = d->set->retain_as_published && (d->msg->flags & MSG_RETAIN);
+    d->set = set_for(c, set, &own);
+    d->retain = d->set->retain_as_published && (d->msg->flags & MSG_RETAIN); /* as in entry_delivery */
     if (!acked) {
         d->ticket = 0;
         (void)hand_over(c, d); /* a message too large for this peer is counted and gone */
@@ -161,13 +180,13 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
     return true;
 }
 
-/* entry_delivery: what the adapter is told about an entry. The views live as long as v. */
+/* entry_delivery: what the adapter is told about an entry. The views live as long as v and own. */
 static void entry_delivery(const struct entry *e, struct consumer *c, uint8_t qos, struct msgview *v,
-                           struct delivery *d)
+                           struct binding_set *own, struct delivery *d)
 {
     msg_view(e->msg, v);
     *d = (struct delivery){.msg = v,
-                           .set = queue_set_get(c->queue, e->set),
+                           .set = set_for(c, e->set, own),
                            .consumer = c,
                            .now = shard_of(c->queue)->now,
                            .ticket = e->ticket,
@@ -175,19 +194,21 @@ static void entry_delivery(const struct entry *e, struct consumer *c, uint8_t qo
                            .attempts = e->attempts,
                            .is_retained = e->retained,
                            .redelivered = e->attempts > 0};
+    /* [MQTT-3.3.1-12], [MQTT-3.3.1-13]; 3.1.1: [MQTT-3.3.1-8], [MQTT-3.3.1-9] */
     d->retain = e->retained || (d->set->retain_as_published && (v->flags & MSG_RETAIN));
 }
 
 /* deliver: a ready entry to c. False: it stays, for there is no ticket. */
 static bool deliver(struct entry *e, struct consumer *c)
 {
-    uint8_t qos = MIN(e->qos, c->qos);
+    uint8_t qos = MIN(e->qos, c->qos); /* [MQTT-4.8.2-3] in a group, what this member was granted */
     bool acked = wants_ack(c, qos);
     if (acked && !take_off(e, c, qos))
         return false;
     struct msgview v;
+    struct binding_set own;
     struct delivery d;
-    entry_delivery(e, c, qos, &v, &d);
+    entry_delivery(e, c, qos, &v, &own, &d);
     if (e->attempts > 0)
         stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
     if (e->attempts < UINT8_MAX)
@@ -202,9 +223,11 @@ void queue_deliver_again(struct entry *e)
 {
     struct consumer *c = e->at.consumer;
     struct msgview v;
+    struct binding_set own;
     struct delivery d;
-    entry_delivery(e, c, e->sent_qos, &v, &d);
+    entry_delivery(e, c, e->sent_qos, &v, &own, &d);
     d.redelivered = true;
+    d.is_resent = true; /* both: [MQTT-3.3.1-1], [MQTT-3.3.1-3] */
     if (e->attempts < UINT8_MAX)
         e->attempts++;
     stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);

@@ -47,6 +47,8 @@ static bool grow(struct session *s)
     return true;
 }
 
+/* tickets_take: never 0, never one in flight. [MQTT-2.2.1-4], [MQTT-4.3.2-1], [MQTT-4.3.3-1]; 3.1.1: [MQTT-2.3.1-4],
+ * [MQTT-4.3.2-1], [MQTT-4.3.3-1]. */
 struct flight *tickets_take(struct session *s)
 {
     struct tickets *t = &s->tickets;

@@ -23,6 +23,12 @@
       "largest first packet or frame before the login is accepted; a CONNECT with a large will may need more")         \
     X(stomp_body_bytes_max, "stomp_max_body", 1048576, 1024, 268435456, "bytes", "close", "largest STOMP frame body")  \
     X(topic_levels_max, "max_topic_levels", 200, 1, 200, "levels", "close", "depth of the router's walk")              \
+    X(topic_bytes_max, "max_topic_length", 65535, 1, 65535, "bytes", "close",                                          \
+      "longest topic; a longer filter is refused (MQTT 5 §4.7.3 allows this much)")                                    \
+    X(alias_in_max, "max_topic_alias", 32, 0, 65535, "aliases", "close",                                               \
+      "topic aliases an MQTT 5 peer may set; told at the login as Topic Alias Maximum")                                \
+    X(alias_out_max, "max_topic_alias_broker", 32, 0, 65535, "aliases", "cut",                                         \
+      "topic aliases the broker sets towards one MQTT 5 peer; a smaller Topic Alias Maximum of the peer wins")         \
     X(out_bytes_max, "max_output_bytes", 1048576, 4096, 1073741824, "bytes", "queue",                                  \
       "output waiting for one connection before deliveries wait in its queue")                                         \
     X(out_close_bytes_max, "max_output_control_bytes", 16777216, 65536, 1073741824, "bytes", "close",                  \
@@ -50,7 +56,14 @@
     X(keepalive_s_max, "max_keepalive", 65535, 0, 65535, "s", "cut",                                                   \
       "longest keep-alive; MQTT 5 peers are told (0 is then not allowed)")                                             \
     X(retained_max, "max_retained_messages", 10000000, 0, 4294967295, "messages", "refuse",                            \
-      "retained messages of one virtual host")                                                                         \
+      "retained messages of one virtual host (0: no limit)")                                                           \
+    X(retained_bytes_max, "max_retained_bytes", 1073741824, 0, 1099511627776, "bytes", "refuse",                       \
+      "bytes of the retained messages of one virtual host (0: no limit)")                                              \
+    X(delayed_max, "max_delayed_messages", 100000, 0, 4294967295, "messages", "refuse",                                \
+      "messages that wait for their delay in one virtual host (0: no limit)")                                          \
+    X(delayed_bytes_max, "max_delayed_bytes", 268435456, 0, 1099511627776, "bytes", "refuse",                          \
+      "bytes of the messages that wait for their delay (0: no limit)")                                                 \
+    X(delay_s_max, "max_delay", 315360000, 1, 4294967295, "s", "refuse", "longest delay a publisher may ask for")      \
     X(route_cache_n, "route_cache", 16384, 64, 1048576, "topics", "cut", "topics whose routing result is remembered")  \
     X(read_bytes_turn, "read_budget", 65536, 4096, 16777216, "bytes", "queue",                                         \
       "bytes read from one connection in one turn")                                                                    \
@@ -58,7 +71,11 @@
       "output made in one turn after which everything is sent before more is routed")                                  \
     X(timers_turn, "timer_budget", 10000, 1, 1000000, "timers", "queue", "timers fired in one turn")                   \
     X(linger_ms, "linger_time", 2000, 0, 60000, "ms", "close",                                                         \
-      "time for the peer to read the last words before its connection is dropped")
+      "time for the peer to read the last words before its connection is dropped")                                     \
+    X(ws_head_bytes_max, "websockets_headers_size", 8192, 1024, 65536, "bytes", "close",                               \
+      "largest HTTP request that opens a WebSocket")                                                                   \
+    X(ws_message_bytes_max, "websockets_max_message", 268435460, 1024, 1099511627776, "bytes", "close",                \
+      "largest WebSocket message, over all its fragments")
 
 struct limits {
 #define X(field, option, def, min, max, unit, policy, why) uint64_t field;

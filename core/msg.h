@@ -27,6 +27,7 @@ enum {
     MSG_RETAIN = 2,  /* published with the retain flag */
     MSG_STOMP = 4,   /* born over STOMP */
     MSG_WILL = 8,    /* a will */
+    MSG_OWN = 16,    /* the broker's own, made anew at every start ($SYS): never logged */
 };
 
 struct msgview {

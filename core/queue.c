@@ -32,6 +32,21 @@ static struct shard *shard_of(const struct queue *q)
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
 
+/* set_name: q is found by name in `table`. ERR_NOMEM: it has none. */
+static enum err set_name(struct queue *q, struct slice name, struct map *table)
+{
+    struct mem *mem = shard_mem(shard_of(q), MEM_QUEUE);
+    BUG_ON(name.len > UINT32_MAX);
+    q->name = mem_dup(mem, name.p, name.len);
+    q->name_len = (uint32_t)name.len;
+    if (q->name && map_put(table, q) == ERR_OK)
+        return ERR_OK;
+    mem_free(mem, q->name);
+    q->name = NULL;
+    q->name_len = 0;
+    return ERR_NOMEM;
+}
+
 struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
                         struct session *owner)
 {
@@ -56,9 +71,7 @@ struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_p
     }
     q->policy = policy;
     if (name.len) {
-        q->name = mem_dup(mem, name.p, name.len);
-        q->name_len = (uint16_t)name.len;
-        if (!q->name || map_put(&v->queues, q) != ERR_OK)
+        if (set_name(q, name, &v->queues) != ERR_OK)
             goto fail;
         router_touch(&v->router); /* the default exchange routes by name */
     }
@@ -67,10 +80,35 @@ struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_p
     stat_add(&v->shard->stats, STAT_QUEUES, 1);
     return q;
 fail:
-    mem_free(mem, q->name);
     mem_free(mem, own);
     mem_free(mem, q);
     return NULL;
+}
+
+struct queue *queue_new_group(struct vhost *v, struct slice key, const struct queue_policy *policy)
+{
+    struct queue *q = queue_new(v, (struct slice){0}, policy, false, NULL);
+    if (!q)
+        return NULL;
+    if (set_name(q, key, &v->groups) != ERR_OK) {
+        queue_delete(q);
+        return NULL;
+    }
+    q->is_group = 1;
+    stat_add(&v->shard->stats, STAT_GROUPS, 1);
+    return q;
+}
+
+bool queue_is_durable(const struct queue *q)
+{
+    if (!q->policy->durable)
+        return false;
+    return q->owner ? session_is_durable(q->owner) : !q->is_group || q->is_logged;
+}
+
+bool queue_is_watched(const struct queue *q)
+{
+    return q->owner ? q->owner->conn != NULL : !list_is_empty(&q->consumers);
 }
 
 struct consumer *queue_seat(struct queue *q)
@@ -79,7 +117,7 @@ struct consumer *queue_seat(struct queue *q)
     return q->has_seat && !seat->queue ? seat : NULL;
 }
 
-uint64_t queue_purge(struct queue *q, enum stat why)
+uint64_t queue_purge(struct queue *q, enum stat_id why)
 {
     uint64_t n = 0;
     LIST_EACH(&q->ready, it)
@@ -108,8 +146,19 @@ void queue_delete(struct queue *q)
             conn->adapter->on_consumer_gone(conn, c);
         consumer_cancel(c);
     }
+    LIST_EACH(&s->sessions, sit) /* and those whose sessions are offline */
+    {
+        struct consumer *k = q->away_n ? member_get(q, LIST_ITEM(sit, struct session, all)) : NULL;
+        if (k)
+            consumer_cancel(k);
+    }
     queue_purge(q, STAT_DROP_CLOSED);
-    if (q->name) {
+    if (q->is_group) {
+        BUG_ON(map_del(&q->vhost->groups, queue_name(q)) != q);
+        stat_sub(&s->stats, STAT_GROUPS, 1);
+        if (q->is_logged)
+            shard_append(s, &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
+    } else if (q->name) {
         BUG_ON(map_del(&q->vhost->queues, queue_name(q)) != q);
         router_touch(&q->vhost->router);
     }
@@ -304,7 +353,7 @@ void entry_settle(struct entry *e)
 void queue_expire(struct entry *e)
 {
     if (e->state != ENTRY_READY)
-        return; /* [MQTT-3.3.2-5] once its delivery has begun, it is finished */
+        return; /* [MQTT-4.3.3-7] once its delivery has begun, it is finished */
     stat_add(&shard_of(e->at.queue)->stats, STAT_DROP_EXPIRED, 1);
     entry_settle(e);
 }
@@ -383,7 +432,7 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
         log_settle(q, how->lsn);
         return;
     }
-    list_push(&q->ready, &e->node);
+    list_push(&q->ready, &e->node); /* both: [MQTT-4.6.0-5], [MQTT-4.6.0-6] behind all that came before */
     q->ready_n++;
     q->bytes += bytes;
     if (UNLIKELY(was_over))

@@ -55,11 +55,15 @@ struct consumer {
     void *up;          /* the adapter's own subscription record, or NULL */
     uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
     uint32_t inflight_n;
+    uint32_t sub_id;          /* of a member of a shared queue; 0: none */
     uint8_t qos;              /* cap */
     uint8_t mode;             /* enum ack_mode */
     uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
     uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
     uint8_t is_seated : 1;    /* lives in its queue's block (queue_seat) */
+    uint8_t is_member : 1;    /* an MQTT session's share in a group or named queue: its own sub_id and the next hold */
+    uint8_t retain_as_published : 1;
+    uint8_t is_away : 1; /* its session is offline: not in queue->consumers */
 };
 
 /* One message in one queue. owner: the queue, or while in flight the session; pooled. An entry with an expiry has a
@@ -108,7 +112,7 @@ struct binding_set {
 
 /* owner: vhost; freed: graveyard (queue_delete only marks and unlinks). What a delivery touches stands first. */
 struct queue {
-    struct list consumers; /* rotates: the first is served next */
+    struct list consumers; /* who is online (its owner always); rotates: the first is served next */
     struct session *owner; /* exclusive queues */
     struct replay *replay; /* retained messages still to be fed in; core/replay.h */
     const struct queue_policy *policy;
@@ -123,11 +127,14 @@ struct queue {
     struct list bindings;
     struct list_node all; /* vhost->queues_all, or the graveyard */
     struct replay *replay_last;
-    uint8_t *name; /* named queues; NULL otherwise: no destination can spell those */
+    uint8_t *name; /* named queues and groups; NULL otherwise: no destination can spell those */
+    uint32_t name_len;
     uint32_t walk; /* router->walk of the last match that met this queue */
     uint16_t set_n;
-    uint16_t name_len;
-    uint8_t is_dirty : 1, is_dead : 1, own_policy : 1, has_seat : 1;
+    uint8_t is_dirty : 1, is_dead : 1, own_policy : 1, has_seat : 1,
+        is_group : 1 /* a shared subscription: name is its key in vhost->groups */,
+        is_logged : 1 /* a group: the store has it */;
+    uint32_t away_n; /* members whose session is offline: not in consumers */
 };
 
 static inline struct slice queue_name(const struct queue *q)
@@ -139,6 +146,20 @@ static inline struct slice queue_name(const struct queue *q)
  * memory. */
 struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
                         struct session *owner) MUST_CHECK;
+
+/* queue_new_group: a shared subscription, found by key in vhost->groups; policy must outlive it. NULL: out of memory.
+ */
+struct queue *queue_new_group(struct vhost *v, struct slice key, const struct queue_policy *policy) MUST_CHECK;
+
+/* queue_is_deserted: nobody consumes it, online or not. */
+static inline bool queue_is_deserted(const struct queue *q)
+{
+    return list_is_empty(&q->consumers) && q->away_n == 0;
+}
+
+/* queue_is_durable: does what waits here survive a restart? queue_is_watched: is anybody online who consumes it? */
+bool queue_is_durable(const struct queue *q);
+bool queue_is_watched(const struct queue *q);
 
 /* queue_seat: an exclusive queue has room for its owner's consumer behind it, so that both are one block; NULL when it
  * is taken, or q has none. */
@@ -191,7 +212,7 @@ void entry_leave_ready(struct entry *e);
 void queue_expire(struct entry *e);
 
 /* queue_purge: drops all ready entries, counted as `why`; returns how many. */
-uint64_t queue_purge(struct queue *q, enum stat why);
+uint64_t queue_purge(struct queue *q, enum stat_id why);
 
 /* queue_set_intern: the number of a binding set; UINT32_MAX when out of memory. sub_id[n] sorted. */
 uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published, const uint32_t *sub_id, uint16_t n);

@@ -68,7 +68,7 @@ static void alive_step(const struct alive *from, const struct filter *f, struct 
 {
     *out = (struct alive){{0}};
     if (is_first && level.len > 0 && level.p[0] == '$' && f->tok[0].kind != TOKEN_LITERAL)
-        return; /* [MQTT-4.7.2-1] */
+        return; /* both: [MQTT-4.7.2-1] */
     for (uint32_t i = 0; i < f->n; i++) {
         if (!alive_has(from, i))
             continue;

@@ -47,6 +47,24 @@ static void item_free(struct retained *r, struct retained_item *i)
         pool_give(&r->items, i);
 }
 
+/* is_sys: the broker's own topics: nobody else may write there. */
+static bool is_sys(struct slice topic)
+{
+    return slice_starts_with(topic, SLICE("$SYS/"));
+}
+
+/* count: m comes (1) or goes (-1). */
+static void count(struct retained *r, const struct msg *m, int by)
+{
+    uint64_t n = (uint64_t)by, bytes = (uint64_t)by * msg_bytes(m);
+    bool sys = is_sys(slice_make(m->bytes, m->topic_len));
+    r->n += n;
+    r->bytes += bytes;
+    r->sys_n += sys ? n : 0;
+    r->sys_bytes += sys ? bytes : 0;
+    stat_add(&r->shard->stats, STAT_RETAINED, n);
+}
+
 /* node_empty: takes what is in the node out and drops it. */
 static void node_empty(struct retained *r, struct trie_node *n)
 {
@@ -56,9 +74,7 @@ static void node_empty(struct retained *r, struct trie_node *n)
         wheel_disarm(&r->shard->wheel, &i->timer);
     item_free(r, i);
     n->value = NULL;
-    r->n--;
-    r->bytes -= msg_bytes(m);
-    stat_sub(&r->shard->stats, STAT_RETAINED, 1);
+    count(r, m, -1);
     msg_drop(m);
 }
 
@@ -96,10 +112,11 @@ void retained_fini(struct retained *r)
     trie_fini(&r->trie);
 }
 
-enum err retained_prepare(struct retained *r, struct slice topic, bool expires, struct retained_place *out)
+enum err retained_prepare(struct retained *r, struct slice topic, uint64_t bytes, bool expires,
+                          struct retained_place *out)
 {
     *out = (struct retained_place){0};
-    if (!retained_has_room(r, topic))
+    if (!retained_has_room(r, topic, bytes))
         return ERR_FULL;
     if (expires) {
         out->item = pool_take(&r->items);
@@ -132,16 +149,14 @@ void retained_set(struct retained *r, struct retained_place *p, const struct msg
         n->value = (void *)((uintptr_t)p->item | 1);
         shard_arm(r->shard, &p->item->timer, TIMER_RETAINED, m->expires_at);
     }
-    r->n++;
-    r->bytes += msg_bytes(m);
-    stat_add(&r->shard->stats, STAT_RETAINED, 1);
+    count(r, m, 1);
     trie_unpin(&r->trie, p->at);
 }
 
 enum err retained_put(struct retained *r, const struct msg *m)
 {
     struct retained_place p;
-    enum err e = retained_prepare(r, slice_make(m->bytes, m->topic_len), m->expires_at != 0, &p);
+    enum err e = retained_prepare(r, slice_make(m->bytes, m->topic_len), msg_bytes(m), m->expires_at != 0, &p);
     if (e == ERR_OK)
         retained_set(r, &p, m);
     return e;
@@ -152,12 +167,17 @@ void retained_expire(struct retained_item *i)
     forget(i->retained, i->at);
 }
 
-bool retained_has_room(const struct retained *r, struct slice topic)
+bool retained_has_room(const struct retained *r, struct slice topic, uint64_t bytes)
 {
-    if (!r->shard->limits.retained_max || r->n < r->shard->limits.retained_max)
+    const struct limits *l = &r->shard->limits;
+    uint64_t n = r->n - r->sys_n, full = r->bytes - r->sys_bytes + bytes;
+    if (((l->retained_max == 0 || n < l->retained_max) &&
+         (l->retained_bytes_max == 0 || full <= l->retained_bytes_max)) ||
+        is_sys(topic))
         return true;
     trie_at at = trie_find_topic(&r->trie, r->root, topic);
-    return at && trie_node(&r->trie, at)->value;
+    const struct msg *was = at ? node_msg(trie_node(&r->trie, at)) : NULL; /* it would make room */
+    return was && (l->retained_bytes_max == 0 || full - msg_bytes(was) <= l->retained_bytes_max);
 }
 
 void retained_del(struct retained *r, struct slice topic)

@@ -26,8 +26,10 @@ struct retained {
     struct trie trie;
     struct pool items; /* of those that expire */
     trie_at root;
-    uint64_t n;        /* messages */
-    uint64_t bytes;    /* msg_bytes of them */
+    uint64_t n;     /* messages */
+    uint64_t bytes; /* msg_bytes of them */
+    uint64_t sys_n; /* of these the broker's own, below $SYS, which do not count for the limits */
+    uint64_t sys_bytes;
     uint64_t replay_n; /* open cursors, over all queues */
 };
 
@@ -48,9 +50,10 @@ struct retained_place {
     struct retained_item *item; /* for one that expires */
 };
 
-/* retained_prepare: a place for a message of this topic. ERR_NOMEM, ERR_FULL (limit). Follow with retained_set or
- * retained_cancel. */
-enum err retained_prepare(struct retained *r, struct slice topic, bool expires, struct retained_place *out) MUST_CHECK;
+/* retained_prepare: a place for a message of this topic and so many bytes (msg_bytes). ERR_NOMEM, ERR_FULL (limit).
+ * Follow with retained_set or retained_cancel. */
+enum err retained_prepare(struct retained *r, struct slice topic, uint64_t bytes, bool expires,
+                          struct retained_place *out) MUST_CHECK;
 
 /* retained_set: m becomes the retained message of its topic (held). Whether it expires is as it was prepared. */
 void retained_set(struct retained *r, struct retained_place *p, const struct msg *m);
@@ -62,8 +65,9 @@ enum err retained_put(struct retained *r, const struct msg *m) MUST_CHECK;
 /* retained_expire: the timer of an item came due (core/shard.c). */
 void retained_expire(struct retained_item *i);
 
-/* retained_has_room: would retained_put of this topic stay within the limit? */
-bool retained_has_room(const struct retained *r, struct slice topic);
+/* retained_has_room: would retained_put of so many bytes (msg_bytes) to this topic stay within the limits? Always,
+ * below $SYS. */
+bool retained_has_room(const struct retained *r, struct slice topic, uint64_t bytes);
 
 /* retained_del: forgets the topic's message, if any. */
 void retained_del(struct retained *r, struct slice topic);

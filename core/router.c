@@ -221,10 +221,10 @@ static void walk_from(struct walk *w, trie_at at, uint32_t i)
 {
     const struct trie *t = &w->r->trie;
     const struct trie_node *node = trie_node(t, at);
-    bool wild = i > 0 || !w->is_dollar; /* [MQTT-4.7.2-1] */
+    bool wild = i > 0 || !w->is_dollar; /* both: [MQTT-4.7.2-1] */
     if (node->many && wild)
         walk_many(w, node->many, i);
-    if (i == w->n) {
+    if (i == w->n) { /* both: [MQTT-3.3.2-3] only what matched to its end */
         if (node->value)
             emit(w, at);
         return;
@@ -286,7 +286,7 @@ static bool split_key(struct walk *w, struct exchange *x, struct slice key)
     }
     bool at_end = false;
     struct slice level;
-    while (topic_next_level(&key, &at_end, &level)) {
+    while (topic_next_level(&key, &at_end, &level)) { /* both: [MQTT-4.7.3-4] levels are compared byte for byte */
         if (w->n == TOPIC_LEVELS_MAX)
             return false;
         w->id[w->n++] = trie_level_find(t, level);
@@ -354,10 +354,10 @@ static uint32_t merge(struct router *r, struct binding **b, uint32_t n, bool ski
         if (skip_no_local && b[i]->no_local)
             continue;
         left++;
-        qos = MAX(qos, b[i]->qos); /* [MQTT-3.3.4-2] the highest of the overlapping ones */
+        qos = MAX(qos, b[i]->qos); /* [MQTT-3.3.4-2]; 3.1.1: [MQTT-3.3.5-1]. The highest of the overlapping ones */
         rap |= b[i]->retain_as_published;
         if (b[i]->sub_id && id_n < SUB_IDS_MAX)
-            r->ids[id_n++] = b[i]->sub_id; /* [MQTT-3.3.4-4] all of them */
+            r->ids[id_n++] = b[i]->sub_id; /* [MQTT-3.3.4-3], [MQTT-3.3.4-4] all of them */
     }
     if (left == 0)
         return SET_NOTHING;
@@ -401,7 +401,7 @@ static bool target_add(struct router *r, struct route *route, const struct targe
     route->target[route->target_n++] = *t;
     const struct queue *q = t->queue;
     route->has_refuse |= q->policy->overflow == OVERFLOW_REJECT;
-    route->has_durable |= q->policy->durable && (!q->owner || session_is_durable(q->owner));
+    route->has_durable |= queue_is_durable(q);
     return true;
 }
 

@@ -84,6 +84,17 @@ enum err session_own_queue(struct session *s)
     return ERR_OK;
 }
 
+/* returns: does an in-flight entry go back to its queue now that nobody will answer for it? One that was sent at QoS 2
+ * is completed by this session and nobody else [MQTT-4.8.2-4]; when the session ends, a group's is gone
+ * [MQTT-4.8.2-5], while a named queue has it back. */
+static bool returns(const struct session *s, const struct entry *e, bool ends)
+{
+    const struct queue *q = e->at.consumer->queue;
+    if (q->owner == s || q->is_dead || e->state != ENTRY_SENT)
+        return false;
+    return !e->by_qos || e->sent_qos < 2 || (ends && !q->is_group);
+}
+
 /* give_back: in-flight entries of queues that are not this session's own return there, oldest first in the end; the
  * rest is settled when the session ends, or stays for the next connection. */
 static void give_back(struct session *s, bool ends)
@@ -92,9 +103,7 @@ static void give_back(struct session *s, bool ends)
     while (it != &s->inflight.head) {
         struct entry *e = LIST_ITEM(it, struct entry, node);
         it = it->prev;
-        const struct queue *q = e->at.consumer->queue;
-        bool foreign = q->owner != s && !q->is_dead;
-        if (foreign && e->state == ENTRY_SENT) {
+        if (returns(s, e, ends)) {
             queue_requeue(e);
         } else if (ends) {
             stat_add(&shard_of(s)->stats, STAT_DROP_CLOSED, e->state == ENTRY_SENT);
@@ -103,6 +112,7 @@ static void give_back(struct session *s, bool ends)
     }
 }
 
+/* session_end: retained messages are not the session's, and stay. 3.1.1: [MQTT-3.1.2-7] */
 void session_end(struct session *s)
 {
     if (s->is_dead)
@@ -116,6 +126,7 @@ void session_end(struct session *s)
     stat_add(&shard->stats, STAT_DROP_CLOSED, flights_drop(s));
     LIST_EACH(&s->consumers, it)
     consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
+    stat_sub(&shard->stats, STAT_SESSIONS_ONLINE, s->conn != NULL);
     if (s->conn)
         s->conn->session = NULL;
     s->conn = NULL;
@@ -139,6 +150,33 @@ void session_free(struct session *s)
     mem_free(mem_of(s), s);
 }
 
+/* members_away, members_back: the shares of a session in queues of others, while it has no connection. */
+static void members_away(struct session *s)
+{
+    LIST_EACH(&s->consumers, it)
+    {
+        struct consumer *k = LIST_ITEM(it, struct consumer, in_session);
+        if (!k->is_member)
+            continue;
+        list_del(&k->in_queue);
+        k->is_away = 1;
+        k->queue->away_n++;
+    }
+}
+
+static void members_back(struct session *s)
+{
+    LIST_EACH(&s->consumers, it)
+    {
+        struct consumer *k = LIST_ITEM(it, struct consumer, in_session);
+        if (!k->is_away)
+            continue;
+        list_push(&k->queue->consumers, &k->in_queue);
+        k->is_away = 0;
+        k->queue->away_n--;
+    }
+}
+
 /* ---- connection --------------------------------------------------------------------------------------------- */
 
 void session_attach(struct session *s, struct conn *c)
@@ -146,11 +184,15 @@ void session_attach(struct session *s, struct conn *c)
     BUG_ON(s->conn || c->session || s->is_dead);
     s->conn = c;
     c->session = s;
+    stat_add(&shard_of(s)->stats, STAT_LOGINS, 1);
+    stat_add(&shard_of(s)->stats, STAT_SESSIONS_ONLINE, 1);
+    stat_peak(&shard_of(s)->stats, STAT_SESSIONS_PEAK, STAT_SESSIONS_ONLINE);
     session_drop_will(s); /* [MQTT-3.1.3-9] back before the delay elapsed */
     if (s->away) {
-        s->away->expires_at = 0;
+        s->away->expires_at = 0; /* [MQTT-4.1.0-1]; 3.1.1: [MQTT-4.1.0-2]. It cannot expire while it is connected */
         wheel_disarm(&shard_of(s)->wheel, &s->away->timer);
     }
+    members_back(s);
     s->sent_n = 0;
     struct list_node *first = list_first(&s->inflight);
     s->resend = first ? LIST_ITEM(first, struct entry, node) : NULL;
@@ -170,9 +212,9 @@ static void will_publish(struct session *s)
 {
     struct away *a = s->away;
     if (!a || !a->will)
-        return;
+        return; /* 3.1.1: [MQTT-3.1.2-12] */
     const struct msg *will = a->will;
-    a->will = NULL;
+    a->will = NULL; /* both: [MQTT-3.1.2-10] */
     a->will_at = 0;
     struct msgview v;
     msg_view(will, &v);
@@ -195,7 +237,7 @@ static void timer_set(struct away *a)
     shard_arm(shard_of(a->session), &a->timer, TIMER_SESSION, due);
 }
 
-/* leave: the session stays, offline. */
+/* leave: the session stays, offline. [MQTT-3.1.2-23]; 3.1.1: [MQTT-3.1.2-4], [MQTT-4.1.0-1] */
 static void leave(struct session *s)
 {
     struct away *a = s->away;
@@ -215,13 +257,15 @@ void session_detach(struct session *s, enum close_reason why)
     conn_unhold(s->conn);
     s->conn->session = NULL;
     s->conn = NULL;
+    stat_sub(&shard_of(s)->stats, STAT_SESSIONS_ONLINE, 1);
     if (!close_has_will(why))
         session_drop_will(s);
     if (s->expiry_s == 0) {
-        will_publish(s); /* [MQTT-3.1.2-8], §3.1.3.2.2: at the latest when the session ends */
-        session_end(s);
+        will_publish(s); /* both: [MQTT-3.1.2-8]; MQTT 5 §3.1.3.2.2: at the latest when the session ends */
+        session_end(s);  /* [MQTT-4.1.0-2]; 3.1.1: [MQTT-3.1.2-6] */
         return;
     }
+    members_away(s);
     s->sent_n = 0;
     s->resend = NULL;
     LIST_EACH(&s->inflight, it)
@@ -234,7 +278,7 @@ void session_discard(struct session *s)
 {
     BUG_ON(s->conn);
     if (s->away && s->away->will_at)
-        will_publish(s); /* [MQTT-3.1.3-9] the session ends before the delay did */
+        will_publish(s); /* [MQTT-3.1.2-8] the session ends before the delay did */
     session_end(s);
 }
 
@@ -244,8 +288,9 @@ void session_timer(struct away *a, mono_ms now)
     if (a->will_at && a->will_at <= now)
         will_publish(s);
     if (a->expires_at && a->expires_at <= now) {
+        stat_add(&shard_of(s)->stats, STAT_SESSIONS_EXPIRED, 1);
         will_publish(s); /* the session ends before the delay did (MQTT 5 §3.1.3.2.2) */
-        session_end(s);
+        session_end(s);  /* [MQTT-4.1.0-2] */
         return;
     }
     timer_set(a);
@@ -259,7 +304,7 @@ enum err session_set_will(struct session *s, const struct msgview *v, uint32_t d
     if (!will)
         return ERR_NOMEM;
     session_drop_will(s);
-    s->away->will = will;
+    s->away->will = will; /* [MQTT-3.1.2-7]; 3.1.1: [MQTT-3.1.2-8] */
     s->away->will_delay_s = delay_s;
     return ERR_OK;
 }
@@ -307,13 +352,49 @@ static void consumer_free(struct consumer *c)
         mem_free(mem_of(c->session), c);
 }
 
+struct consumer *member_get(const struct queue *q, const struct session *s)
+{
+    const void *key[2] = {q, s};
+    return map_get(&q->vhost->members, slice_make((const uint8_t *)key, sizeof key));
+}
+
+struct consumer *member_join(struct queue *q, struct session *s)
+{
+    struct consumer *c = consumer_new(q, s, ACK_BY_QOS, 0, 2, NULL);
+    if (!c)
+        return NULL;
+    if (map_put(&q->vhost->members, c) != ERR_OK) {
+        list_del(&c->in_queue);
+        list_del(&c->in_session);
+        consumer_free(c);
+        return NULL;
+    }
+    c->is_member = 1;
+    s->binding_n++;
+    stat_add(&shard_of(s)->stats, STAT_MEMBERS, 1);
+    return c;
+}
+
+static void member_leave(struct consumer *c)
+{
+    const void *key[2] = {c->queue, c->session};
+    BUG_ON(map_del(&c->queue->vhost->members, slice_make((const uint8_t *)key, sizeof key)) != c);
+    c->session->binding_n--; /* is_member stays: what is in flight is sent again under the options it was sent with */
+    stat_sub(&shard_of(c->session)->stats, STAT_MEMBERS, 1);
+}
+
 void consumer_cancel(struct consumer *c)
 {
     struct queue *q = c->queue;
     struct session *s = c->session;
     if (c->is_held && s->conn)
         conn_forget_consumer(s->conn, c);
-    list_del(&c->in_queue);
+    if (c->is_member)
+        member_leave(c);
+    if (c->is_away)
+        q->away_n--;
+    else
+        list_del(&c->in_queue);
     list_del(&c->in_session);
     if (s->queue == q)
         s->queue = NULL;
@@ -321,7 +402,7 @@ void consumer_cancel(struct consumer *c)
     c->is_cancelled = 1;
     if (c->inflight_n == 0)
         consumer_free(c);
-    if (list_is_empty(&q->consumers) && (q->owner == s || q->policy->auto_delete))
+    if (queue_is_deserted(q) && (q->owner == s || q->policy->auto_delete))
         queue_delete(q);
 }
 
@@ -347,8 +428,8 @@ void session_wake(struct session *s)
     }
 }
 
-/* session_resend: [MQTT-4.4.0-1] PUBLISH with DUP and PUBREL, in the original order [MQTT-4.6.0-1], within the quota.
- */
+/* session_resend: PUBLISH with DUP and PUBREL, in the original order, within the quota; at no other time. both:
+ * [MQTT-4.4.0-1], [MQTT-4.6.0-1]; 3.1.1: [MQTT-2.3.1-4]. */
 void session_resend(struct session *s)
 {
     struct conn *conn = s->conn;

@@ -83,8 +83,8 @@ static inline struct slice session_id(const struct session *s)
 struct session *session_new(struct vhost *v, struct slice id) MUST_CHECK;
 
 /* session_attach, session_detach: join and part session and connection. detach: what was in flight from queues of its
- * own stays (to be sent again), what came from others' goes back there; the will is published or scheduled, expiry
- * starts; a session without expiry ends. */
+ * own stays (to be sent again), and so does what came from others' at QoS 2; the rest goes back there; the will is
+ * published or scheduled, expiry starts; a session without expiry ends. */
 void session_attach(struct session *s, struct conn *c);
 void session_detach(struct session *s, enum close_reason why);
 
@@ -113,6 +113,12 @@ struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode 
 /* consumer_cancel: leaves the queue; c->up is forgotten. Entries in flight stay acknowledgeable, and c lives until the
  * last of them is settled; without any it is freed. An auto-delete queue without consumers is deleted. */
 void consumer_cancel(struct consumer *c);
+/* member_join: a consumer whose session may go offline and come back to it: of a group, or an MQTT session's of a named
+ * queue. Its options are the caller's to set. Counted in binding_n. NULL: out of memory. member_get: the one of this
+ * session, or NULL. It ends by consumer_cancel. */
+struct consumer *member_join(struct queue *q, struct session *s) MUST_CHECK;
+struct consumer *member_get(const struct queue *q, const struct session *s);
+
 /* consumer_settled: one of its entries left the in-flight list. */
 void consumer_settled(struct consumer *c);
 

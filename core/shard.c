@@ -24,6 +24,7 @@
 #include "core/conn.h"
 #include "core/exchange.h"
 #include "core/session.h"
+#include "core/sys.h"
 
 enum { FLUSH_ROUNDS = 8 };
 
@@ -91,6 +92,15 @@ static struct slice queue_key(const void *item)
 static struct slice session_key(const void *item)
 {
     return session_id(item);
+}
+
+/* A member is known by its queue and its session: two pointers that stand side by side. */
+_Static_assert(offsetof(struct consumer, session) == offsetof(struct consumer, queue) + sizeof(void *), "a gap");
+
+static struct slice member_key(const void *item)
+{
+    const struct consumer *k = item;
+    return slice_make((const uint8_t *)k + offsetof(struct consumer, queue), 2 * sizeof(void *));
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
@@ -174,6 +184,13 @@ struct shard *shard_new(const struct shard_config *config)
         shard_free(s);
         return NULL;
     }
+    if (s->config.sys_interval_s) {
+        s->sys = sys_new(s);
+        if (!s->sys) {
+            shard_free(s);
+            return NULL;
+        }
+    }
     s->loop->on_turn = turn_of;
     s->loop->ctx = s;
     return s;
@@ -196,6 +213,8 @@ void shard_free(struct shard *s)
     conn_die(LIST_ITEM(lit, struct conn, all));
     LIST_EACH(&s->sessions, sit)
     session_end(LIST_ITEM(sit, struct session, all));
+    sys_free(s->sys);
+    s->sys = NULL;
     s->ready_first = s->ready_last = s->dirty_first = s->dirty_last = NULL;
     s->dirty_queue_first = s->dirty_queue_last = NULL;
     LIST_EACH(&s->dead_conns, cit)
@@ -233,16 +252,21 @@ struct vhost *vhost_new(struct shard *s, struct slice name)
     memcpy(v->name, name.p, name.len);
     v->name_len = (uint8_t)name.len;
     list_init(&v->queues_all);
-    v->policy_session = (struct queue_policy){.bytes_max = s->limits.session_queue_bytes_max,
-                                              .len_max = s->limits.session_queue_max,
-                                              .overflow = OVERFLOW_DROP_NEW,
-                                              .durable = true,
-                                              .exclusive = true,
-                                              .keep_qos0 = s->config.queue_qos0};
+    v->policy_session =
+        (struct queue_policy){.bytes_max = s->limits.session_queue_bytes_max,
+                              .len_max = s->limits.session_queue_max,
+                              .overflow = s->config.session_drop_head ? OVERFLOW_DROP_HEAD : OVERFLOW_DROP_NEW,
+                              .durable = true,
+                              .exclusive = true,
+                              .keep_qos0 = s->config.queue_qos0};
     v->policy_subscription = v->policy_session;
     v->policy_subscription.durable = false;
     v->policy_subscription.auto_delete = true;
     v->policy_subscription.keep_qos0 = true;
+    v->policy_group = v->policy_session;
+    v->policy_group.exclusive = false;
+    v->policy_group.auto_delete = true;
+    v->policy_group.keep_qos0 = false; /* as for a session: only what waits for an acknowledgement waits for members */
     v->policy_named = (struct queue_policy){.bytes_max = s->limits.named_queue_bytes_max,
                                             .len_max = s->limits.named_queue_max,
                                             .overflow = OVERFLOW_REJECT,
@@ -251,6 +275,9 @@ struct vhost *vhost_new(struct shard *s, struct slice name)
     map_init(&v->exchanges, mem, exchange_key, s->seed);
     map_init(&v->queues, shard_mem(s, MEM_QUEUE), queue_key, s->seed + 1);
     map_init(&v->sessions, shard_mem(s, MEM_SESSION), session_key, s->seed + 2);
+    map_init(&v->groups, shard_mem(s, MEM_QUEUE), queue_key, s->seed + 3);
+    map_init(&v->members, shard_mem(s, MEM_SESSION), member_key, s->seed + 4);
+    delayed_init(&v->delayed, v);
     router_init(&v->router, s, (uint32_t)s->limits.route_cache_n);
     struct exchange *direct, *fanout;
     bool ok = retained_init(&v->retained, s) == ERR_OK;
@@ -279,11 +306,14 @@ void vhost_free(struct vhost *v)
             break;
         exchange_free(x);
     }
+    delayed_fini(&v->delayed);
     retained_fini(&v->retained);
     router_fini(&v->router);
     map_fini(&v->exchanges);
     map_fini(&v->queues);
     map_fini(&v->sessions);
+    map_fini(&v->groups);
+    map_fini(&v->members);
     if (s->vhost == v)
         s->vhost = NULL;
     mem_free(shard_mem(s, MEM_SHARD), v);
@@ -367,6 +397,12 @@ static void serve_timers(struct shard *s)
             break;
         case TIMER_RETAINED:
             retained_expire(CONTAINER_OF(t, struct retained_item, timer));
+            break;
+        case TIMER_DELAYED:
+            delayed_timer(CONTAINER_OF(t, struct delayed_msg, timer));
+            break;
+        case TIMER_SYS:
+            sys_timer(t, s->now);
             break;
         }
     }
@@ -497,7 +533,7 @@ void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx)
 
 void shard_check(struct shard *s)
 {
-    uint64_t conns = 0, sessions = 0, queues = 0, entries = 0;
+    uint64_t conns = 0, sessions = 0, online = 0, queues = 0, entries = 0;
     LIST_EACH(&s->conns, cit)
     {
         const struct conn *c = LIST_ITEM(cit, struct conn, all);
@@ -508,6 +544,7 @@ void shard_check(struct shard *s)
     LIST_EACH(&s->sessions, sit)
     {
         session_check(LIST_ITEM(sit, struct session, all));
+        online += LIST_ITEM(sit, struct session, all)->conn != NULL;
         entries += LIST_ITEM(sit, struct session, all)->tickets.n;
         sessions++;
     }
@@ -519,7 +556,9 @@ void shard_check(struct shard *s)
     }
     router_check(&s->vhost->router);
     BUG_ON(conns != s->stats.v[STAT_CONNS]);
-    BUG_ON(sessions != s->stats.v[STAT_SESSIONS]);
+    BUG_ON(sessions != s->stats.v[STAT_SESSIONS] || online != s->stats.v[STAT_SESSIONS_ONLINE]);
     BUG_ON(queues != s->stats.v[STAT_QUEUES]);
     BUG_ON(entries != s->stats.v[STAT_ENTRIES]);
+    BUG_ON(s->vhost->delayed.n != s->stats.v[STAT_DELAYED]);
+    BUG_ON(s->vhost->members.n != s->stats.v[STAT_MEMBERS] || s->vhost->groups.n != s->stats.v[STAT_GROUPS]);
 }

@@ -27,6 +27,7 @@
 #include "core/base/rng.h"
 #include "core/base/wheel.h"
 #include "core/close.h"
+#include "core/delayed.h"
 #include "core/limits.h"
 #include "core/loop.h"
 #include "core/msg.h"
@@ -36,8 +37,10 @@
 #include "core/stats.h"
 #include "core/store.h"
 
+struct auth;
 struct conn;
 struct exchange;
+struct sys;
 
 /* Accounts of the shard's heap. */
 /* clang-format off */
@@ -71,10 +74,13 @@ struct vhost {
     struct router router;
     struct retained retained;
     struct map exchanges, queues, sessions; /* by name, by name, by id */
+    struct map groups;                      /* shared queues, by "group/filter" */
+    struct map members;                     /* consumers with is_member, by queue and session */
+    struct delayed delayed;
     struct list queues_all;
-    struct exchange *default_exchange;                                     /* "": a key is a queue's name */
-    struct exchange *topic_exchange;                                       /* amq.topic */
-    struct queue_policy policy_session, policy_subscription, policy_named; /* defaults, from the limits */
+    struct exchange *default_exchange; /* "": a key is a queue's name */
+    struct exchange *topic_exchange;   /* amq.topic */
+    struct queue_policy policy_session, policy_subscription, policy_group, policy_named; /* defaults, from the limits */
     uint8_t name_len;
     char name[64];
 };
@@ -85,9 +91,15 @@ struct shard_config {
     struct mem_heap *heap; /* borrowed; the shard's accounts hang off it */
     struct store *store;   /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
     struct limits limits;
-    uint64_t seed;         /* tables and generated names; the simulator's seed */
-    bool retain_available; /* false: retained publishes are refused */
-    bool queue_qos0;       /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
+    uint64_t seed;     /* tables and generated names; the simulator's seed */
+    struct auth *auth; /* borrowed: who can prove who they are (core/auth.h); NULL: nobody */
+    const char
+        *response_information; /* borrowed: MQTT 5 Response Information, %c stands for the client id; NULL: none */
+    uint32_t sys_interval_s;   /* seconds between two updates of $SYS; 0: there is no $SYS */
+    bool session_drop_head;    /* a full session queue drops its oldest message, not the new one */
+    bool check_payload_format; /* payloads that claim to be UTF-8 must be */
+    bool retain_available;     /* false: retained publishes are refused */
+    bool queue_qos0;           /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
 };
 
 struct shard {
@@ -103,6 +115,7 @@ struct shard {
     uint64_t seed;
 
     struct vhost *vhost; /* the default one, and for now the only one */
+    struct sys *sys;     /* $SYS; NULL: switched off */
     struct wheel wheel;
     struct mailbox mailbox;
     struct chunk_pool chunks;
@@ -176,7 +189,7 @@ void shard_mark_dirty(struct shard *s, struct conn *c);
 void shard_mark_ready(struct shard *s, struct conn *c);
 
 /* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
-enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED };
+enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS };
 
 /* shard_arm: (re)arms; MONO_NEVER disarms. */
 void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);

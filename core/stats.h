@@ -14,13 +14,26 @@
 #define STAT_LIST(X)                                                                                                   \
     X(CONNS, gauge, "open connections")                                                                                \
     X(CONNS_TOTAL, counter, "connections accepted")                                                                    \
+    X(CONNS_REFUSED, counter, "connections refused: max_connections, or no memory")                                    \
+    X(CONNS_PEAK, gauge, "most connections open at once")                                                              \
     X(SESSIONS, gauge, "sessions, with or without a connection")                                                       \
+    X(SESSIONS_ONLINE, gauge, "sessions with a connection")                                                            \
+    X(SESSIONS_PEAK, gauge, "most sessions with a connection at once")                                                 \
+    X(SESSIONS_EXPIRED, counter, "sessions whose owner did not come back in time")                                     \
+    X(LOGINS, counter, "logins accepted: sessions that got a connection")                                              \
     X(QUEUES, gauge, "queues of every kind")                                                                           \
     X(BINDINGS, gauge, "bindings (subscriptions)")                                                                     \
+    X(GROUPS, gauge, "shared subscriptions (groups)")                                                                  \
+    X(MEMBERS, gauge, "members of groups and consumers of named queues, over all MQTT sessions")                       \
+    X(DELAYED, gauge, "messages waiting for their delay")                                                              \
     X(RETAINED, gauge, "retained messages")                                                                            \
     X(ENTRIES, gauge, "messages waiting or in flight, over all queues")                                                \
     X(BYTES_IN, counter, "bytes received")                                                                             \
     X(BYTES_OUT, counter, "bytes handed to transports")                                                                \
+    X(FRAMES_IN, counter, "packets and frames received, of every kind")                                                \
+    X(CONTROL_OUT, counter, "packets and frames sent that are not deliveries")                                         \
+    X(PAYLOAD_IN, counter, "bytes of payload published")                                                               \
+    X(PAYLOAD_OUT, counter, "bytes of payload delivered")                                                              \
     X(PUBLISHED, counter, "messages published, accepted")                                                              \
     X(REFUSED, counter, "messages refused (the publisher was told)")                                                   \
     X(NO_MATCH, counter, "accepted messages that matched no queue")                                                    \
@@ -41,7 +54,7 @@
     X(ROUTE_MISSES, counter, "routes computed by the trie")                                                            \
     X(STORE_APPENDS, counter, "records handed to the store")
 
-enum stat {
+enum stat_id {
 #define X(name, kind, text) STAT_##name,
     STAT_LIST(X)
 #undef X
@@ -58,14 +71,21 @@ struct stat_desc {
 
 extern const struct stat_desc stat_table[STAT_N];
 
-static inline void stat_add(struct stats *s, enum stat which, uint64_t n)
+static inline void stat_add(struct stats *s, enum stat_id which, uint64_t n)
 {
     s->v[which] += n;
 }
 
-static inline void stat_sub(struct stats *s, enum stat which, uint64_t n)
+static inline void stat_sub(struct stats *s, enum stat_id which, uint64_t n)
 {
     s->v[which] -= n;
+}
+
+/* stat_peak: `peak` is the highest that `of` has been; after each stat_add of it. */
+static inline void stat_peak(struct stats *s, enum stat_id peak, enum stat_id of)
+{
+    if (s->v[of] > s->v[peak])
+        s->v[peak] = s->v[of];
 }
 
 #endif

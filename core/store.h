@@ -22,17 +22,22 @@
 #include "core/msg.h"
 
 enum store_kind {
-    STORE_PUBLISH = 1, /* msg, target[target_n], rx_session + rx_id when inbound QoS 2 */
+    STORE_PUBLISH = 1, /* msg, target[target_n], session + rx_id when inbound QoS 2. With one target whose queue is 0 it
+                          waits for its delay: name = exchange, due */
     STORE_SETTLE,      /* queue, lsn of the publish: this queue is done with it */
     STORE_RETAIN,      /* msg: set; payload empty: cleared */
     STORE_SESSION,     /* session, name, expiry_s: created or changed */
     STORE_SESSION_END, /* session */
-    STORE_QUEUE,       /* queue, session (owner or 0), name */
+    STORE_QUEUE,       /* queue, session (owner or 0), name, flags (STORE_QUEUE_...) */
     STORE_QUEUE_END,   /* queue */
     STORE_BIND,        /* queue, name = exchange, key = filter in MQTT spelling, qos, sub_id, flags */
     STORE_UNBIND,      /* queue, name, key */
     STORE_RX_RELEASE,  /* session, rx_id: inbound QoS 2 id is free again */
+    STORE_MEMBER, /* queue, session, qos, sub_id, flags (retain as published): consumes a queue that is not its own */
+    STORE_MEMBER_END, /* queue, session */
 };
+
+enum { STORE_QUEUE_GROUP = 1 /* name is "group/filter" of a shared subscription */ };
 
 struct store_target {
     uint64_t queue;
@@ -49,6 +54,7 @@ struct store_rec {
     lsn_t lsn; /* replay: its own; SETTLE: the publish it settles is in `of` */
     lsn_t of;
     struct slice name, key;
+    wall_ms due;
     uint32_t expiry_s, sub_id;
     uint16_t rx_id;
     uint8_t qos, flags;

@@ -110,7 +110,7 @@ static bool matches_from(const struct token *tok, uint32_t n, struct slice rest,
 
 bool filter_matches(const struct filter *f, struct slice topic)
 {
-    /* [MQTT-4.7.2-1] a leading wildcard does not match a topic that begins with '$' */
+    /* both: [MQTT-4.7.2-1] a leading wildcard does not match a topic that begins with '$' */
     if (f->n > 0 && f->tok[0].kind != TOKEN_LITERAL && topic.len > 0 && topic.p[0] == '$')
         return false;
     return matches_from(f->tok, f->n, topic, false);

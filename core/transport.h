@@ -24,7 +24,9 @@ struct transport_ops {
     const char *name; /* "tcp", "unix", "sim", ... */
 
     /* recv: up to cap > 0 bytes into out. Returns the bytes (> 0), or -ERR_AGAIN, -ERR_EOF (the peer will send no
-     * more; sending may still work), -ERR_RESET. Fewer bytes than cap does not mean the pipe is empty. */
+     * more; sending may still work), -ERR_RESET; -ERR_PROTOCOL, -ERR_TOO_BIG: the peer broke the pipe's own rules (a
+     * bad WebSocket frame), has been told, and the pipe is as good as closed. Fewer bytes than cap does not mean the
+     * pipe is empty. */
     ptrdiff_t (*recv)(struct transport *, uint8_t *out, size_t cap);
 
     /* sendv: takes bytes from the front of iov[n]. Returns the bytes taken (> 0), -ERR_AGAIN or -ERR_RESET. Bytes

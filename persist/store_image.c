@@ -107,6 +107,11 @@ static size_t key_head(const struct store_rec *rec, uint8_t *out)
         out[0] = STORE_BIND;
         put_u64(out + 1, rec->queue);
         return 9 + put_u64(out + 9, rec->name.len);
+    case STORE_MEMBER:
+    case STORE_MEMBER_END:
+        out[0] = STORE_MEMBER;
+        put_u64(out + 1, rec->queue);
+        return 9 + put_u64(out + 9, rec->session);
     case STORE_RX_RELEASE:
         break;
     }
@@ -319,7 +324,7 @@ static void end_queue(struct store_image *img, uint64_t queue)
         enum store_kind kind = it->copy->rec.kind;
         if (kind == STORE_PUBLISH)
             item_remove_target(img, it, queue);
-        else if ((kind == STORE_BIND || kind == STORE_QUEUE) && it->copy->rec.queue == queue)
+        else if ((kind == STORE_BIND || kind == STORE_QUEUE || kind == STORE_MEMBER) && it->copy->rec.queue == queue)
             item_end(img, it);
     }
 }
@@ -345,6 +350,12 @@ static void end_session(struct store_image *img, struct item *session_item)
         struct item *it = LIST_ITEM(n, struct item, open);
         if (it->copy->rec.session == session)
             item_release(img, it);
+    }
+    LIST_EACH(&img->all, n)
+    {
+        struct item *it = item_of_node(n);
+        if (it->copy->rec.kind == STORE_MEMBER && it->copy->rec.session == session)
+            item_end(img, it);
     }
     struct item *owned = next_owned(img, session);
     while (owned != NULL) {
@@ -390,6 +401,7 @@ enum err store_image_apply(struct store_image *img, const struct store_rec *rec)
     case STORE_SESSION:
     case STORE_QUEUE:
     case STORE_BIND:
+    case STORE_MEMBER:
         e = put(img, rec, false);
         break;
     default:

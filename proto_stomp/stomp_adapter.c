@@ -144,7 +144,8 @@ static void first_in(struct conn *c, const struct stomp_frame *f)
         stomp_error(c, f, STOMP_FAULT_LOGIN_FIRST, stomp_command_text(f->command));
 }
 
-static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
+/* frames_in: as on_bytes; *frame_n grows by the frames in there. */
+static inline size_t frames_in(struct conn *c, const uint8_t *in, size_t len, uint64_t *frame_n)
 {
     struct stomp_conn *s = stomp_state(c);
     struct stomp_limits lim;
@@ -168,14 +169,23 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
             break;
         }
         at += (size_t)n;
+        *frame_n += f.command != STOMP_CMD_EOL; /* STOMP 1.2 §Heart-beating: a line end is no frame */
         if (LIKELY(f.command == STOMP_CMD_SEND && !is_first))
             stomp_send_in(c, &f);
         else if (f.command != STOMP_CMD_EOL && is_first)
             first_in(c, &f);
-        else if (f.command != STOMP_CMD_EOL) /* STOMP 1.2 §Heart-beating: a line end is no frame */
+        else if (f.command != STOMP_CMD_EOL)
             frame_in(c, &f);
     }
     return conn_is_closing(c) ? len : at;
+}
+
+static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
+{
+    uint64_t n = 0;
+    size_t eaten = frames_in(c, in, len, &n);
+    stat_add(&c->shard->stats, STAT_FRAMES_IN, n);
+    return eaten;
 }
 
 /* ---- heart-beats ----------------------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@
 
 #include "core/base/log.h"
 #include "core/base/utf8.h"
+#include "core/shard.h"
 #include "proto_stomp/stomp_conn.h"
 
 enum { DETAIL_MAX = 200, BODY_MAX = 1024 };
@@ -106,6 +107,7 @@ static void say(struct conn *c, const struct words *e)
     ptrdiff_t n = stomp_write_body(&w, slice_make(body, body_len));
     BUG_ON(n <= 0);
     outv_wrote(o, (size_t)n);
+    stat_add(&c->shard->stats, STAT_CONTROL_OUT, 1);
     s->has_erred = true;
     log_error(c, texts[e->why].message, body_len, body);
 }

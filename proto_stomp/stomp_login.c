@@ -21,6 +21,7 @@
  */
 #include <stdio.h>
 
+#include "core/shard.h"
 #include "proto_stomp/stomp_conn.h"
 
 /* ---- CONNECT --------------------------------------------------------------------------------------------------- */
@@ -115,6 +116,7 @@ static void put_connected(struct conn *c)
     BUG_ON(n <= 0);
     room[n] = '\0';
     outv_wrote(o, (size_t)n + 1);
+    stat_add(&c->shard->stats, STAT_CONTROL_OUT, 1);
 }
 
 void stomp_on_attached(struct conn *c, const struct attached *a)

@@ -16,6 +16,7 @@
  * Thread  the shard's own.
  * Spec    STOMP 1.2 §RECEIPT, §Header receipt, §DISCONNECT; docs/mapping.md, "STOMP rules".
  */
+#include "core/shard.h"
 #include "proto_stomp/stomp_conn.h"
 
 enum { FIFO_MIN = 128, FIFO_KEEP = 512, LEN_BYTES = 2 };
@@ -129,6 +130,7 @@ static void put_receipt(struct conn *c, struct slice id, const char *rejected)
     BUG_ON(n <= 0);
     room[n] = '\0';
     outv_wrote(o, (size_t)n + 1);
+    stat_add(&c->shard->stats, STAT_CONTROL_OUT, 1);
 }
 
 /* rejected_text: x-reason of a refusal that reject:receipt turns into an answer; NULL: an ERROR all the same. */

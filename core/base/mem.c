@@ -32,6 +32,7 @@ bool mem_heap_trim(struct mem_heap *h, uint64_t now)
 {
     if (h->bytes >= h->bytes_high) {
         h->bytes_high = h->bytes;
+        h->bytes_peak = MAX(h->bytes_peak, h->bytes);
         return false;
     }
     if (LIKELY(h->bytes_high - h->bytes < MEM_TRIM_BYTES || h->bytes > h->bytes_high / 2 || now < h->trim_next))

@@ -23,6 +23,7 @@ struct mem_heap {
     size_t bytes;       /* living bytes over all accounts */
     size_t bytes_max;   /* refuse to ask for more than this in all (rounding may overshoot); 0: no limit */
     size_t bytes_high;  /* the most that mem_heap_trim saw since it last gave memory back */
+    size_t bytes_peak;  /* the most that mem_heap_trim ever saw: at the end of a turn */
     uint64_t trim_next; /* not before this time */
 };
 

@@ -72,13 +72,13 @@ static inline bool is_valid(const uint8_t *p, size_t n, enum nul nul)
     while (i < n) {
         i += ascii_n(p + i, n - i, nul);
         while (i < n && p[i] < 0x80) {
-            if (nul == NUL_FORBIDDEN && p[i] == 0) /* [MQTT-1.5.4-2] */
+            if (nul == NUL_FORBIDDEN && p[i] == 0) /* [MQTT-1.5.4-2]; 3.1.1: [MQTT-1.5.3-2] */
                 return false;
             i++;
         }
         while (i < n && p[i] >= 0x80) {
             size_t char_n = many_n(p + i, n - i);
-            if (char_n == 0) /* [MQTT-1.5.4-1] */
+            if (char_n == 0) /* [MQTT-1.5.4-1]; 3.1.1: [MQTT-1.5.3-1] */
                 return false;
             i += char_n;
         }
