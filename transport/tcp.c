@@ -208,6 +208,7 @@ static void tcp_destroy(struct transport *t)
     pool_give(pool_of(s->home, s->peer_bytes), s);
 }
 
+/* [MQTT-4.2.0-1]; 3.1.1: [MQTT-7.1.1-1] */
 static const struct transport_ops tcp_ops = {
     .name = "tcp",
     .recv = tcp_recv,
