@@ -6,22 +6,25 @@
  *     on_bytes ─► mqtt_frame_peek ─┬─ PUBLISH ───────────► mqtt_publish_in ─► broker_publish
  *                                  ├─ PUBACK .. PUBCOMP ─► mqtt_ack_in, mqtt_pubrel_in
  *                                  └─ the rest ──────────► packet_in
- *     FRESH ──CONNECT──► LOGIN ──on_attached──► READY ──DISCONNECT or a fault──► closing
+ *     FRESH ──CONNECT──► [PROOF ──AUTH──►] LOGIN ──on_attached──► READY ──DISCONNECT or a fault──► closing
  *
  * Whoever finds a reason to end the connection calls mqtt_close and returns; the DISCONNECT that tells a 5.0 peer is
  * written in one place, on_close, which also knows the reasons that come from elsewhere (take-over, shutdown).
  *
  * Invariants
- *   1. No packet but CONNECT is looked at before CONNACK said yes [MQTT-3.1.0-1]; bytes behind CONNECT wait in core.
+ *   1. No packet but CONNECT (and AUTH, DISCONNECT, where CONNECT asked for an exchange) is looked at before CONNACK
+ *      said yes [MQTT-3.1.0-1]; bytes behind CONNECT wait in core.
  *   2. Nothing is sent before CONNACK, and no DISCONNECT after a CONNACK that said no [MQTT-3.14.0-1].
  *   3. No packet longer than the peer's Maximum Packet Size is sent [MQTT-3.1.2-24].
  *   4. After mqtt_close no further byte is looked at [MQTT-3.1.4-6] [MQTT-3.14.4-1, -2]; 3.1.1: [MQTT-3.1.4-5].
+ *   5. What hangs off a connection (struct mqtt_more) is there only while something is in it.
  * Cost    32 bytes per connection; no allocation on the way of a PUBLISH without properties.
  * Thread  the shard's own.
  * Spec    MQTT 5 §2.1, §3.1.2.10, §3.12 to §3.15, §4.13; MQTT 3.1.1 §4.8.
  */
 #include "proto_mqtt/mqtt_adapter.h"
 
+#include "core/shard.h"
 #include "proto_mqtt/mqtt_conn.h"
 
 enum { BULK_BYTES = 4096 }; /* input in one go from which on packets are worth passing on unchanged */
@@ -47,104 +50,103 @@ static enum claim claims(const uint8_t *first, size_t len)
     ptrdiff_t n = mqtt_frame_peek(first, len, MQTT_PACKET_BYTES_MAX, &f);
     if (n < 0)
         return CLAIM_NO;
-    if (f.total == 0 || len == f.head_bytes)
+    if (f.total == 0)
         return CLAIM_MORE;
     const uint8_t *name = first + f.head_bytes;
-    len -= f.head_bytes;
-    enum claim now = name_fits(name, len, SLICE("\0\4MQTT"));
-    enum claim old = name_fits(name, len, SLICE("\0\6MQIsdp"));
-    return MAX(now, old); /* NO < MORE < YES */
+    size_t there = MIN(len, (size_t)f.total) - f.head_bytes;
+    enum claim now = there != 0 ? name_fits(name, there, SLICE("\0\4MQTT")) : CLAIM_MORE;
+    enum claim old = there != 0 ? name_fits(name, there, SLICE("\0\6MQIsdp")) : CLAIM_MORE;
+    enum claim best = MAX(now, old);                               /* NO < MORE < YES */
+    return best == CLAIM_MORE && len >= f.total ? CLAIM_NO : best; /* it ends before its name does */
 }
 
-/* ---- saying and closing -------------------------------------------------------------------------------------- */
+/* ---- what hangs off a connection ----------------------------------------------------------------------------- */
 
-bool mqtt_say(struct conn *c, const uint8_t *p, size_t n)
+struct mqtt_more *mqtt_more(struct conn *c)
 {
-    const struct mqtt_conn *m = conn_state(c);
-    if (n > m->out_bytes_max) /* [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
-        return false;
-    struct outv *o = conn_out(c);
-    if (o == NULL)
-        return false;
-    outv_put(o, p, n);
-    return true;
+    struct mqtt_conn *m = conn_state(c);
+    if (m->more == NULL)
+        m->more = mem_zalloc(conn_mem(c), sizeof *m->more);
+    return m->more;
 }
 
-void mqtt_close(struct conn *c, enum close_reason why, uint8_t code)
+void mqtt_more_tidy(struct conn *c)
+{
+    struct mqtt_conn *m = conn_state(c);
+    const struct mqtt_more *more = m->more;
+    if (more == NULL || more->subs_last != NULL || more->alias_in != NULL || more->alias_out != NULL ||
+        more->proof != NULL)
+        return;
+    mem_free(conn_mem(c), m->more);
+    m->more = NULL;
+}
+
+static void destroy(struct conn *c)
+{
+    struct mqtt_conn *m = conn_state(c);
+    if (m->more == NULL)
+        return;
+    mqtt_subs_free(c);
+    mqtt_names_free(c, m->more->alias_in);
+    mqtt_names_free(c, m->more->alias_out);
+    mqtt_proof_free(c, m->more->proof);
+    mem_free(conn_mem(c), m->more);
+    m->more = NULL;
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------- */
+
+void mqtt_close(struct conn *c, enum close_reason why, uint8_t cause)
 {
     struct mqtt_conn *m = conn_state(c);
     if (!conn_is_closing(c))
-        m->close_code = code;
+        m->cause = cause;
     conn_close(c, why);
 }
 
-void mqtt_fault(struct conn *c, enum err e)
+/* blame: mqtt_close, and the type of the packet that was wrong. */
+static void blame(struct conn *c, unsigned type, enum close_reason why, uint8_t cause)
 {
-    static const struct {
-        enum err e;
-        enum close_reason why;
-    } faults[] = {{ERR_MALFORMED, CLOSE_MALFORMED}, {ERR_TOO_BIG, CLOSE_TOO_BIG}, {ERR_NOMEM, CLOSE_NOMEM}};
-    for (size_t i = 0; i < ARRAY_N(faults); i++)
-        if (faults[i].e == e) {
-            mqtt_close(c, faults[i].why, 0);
-            return;
-        }
-    mqtt_close(c, CLOSE_PROTOCOL, 0);
+    struct mqtt_conn *m = conn_state(c);
+    if (!conn_is_closing(c))
+        m->fault_type = (uint8_t)type;
+    mqtt_close(c, why, cause);
 }
 
-uint8_t mqtt_close_code(enum close_reason why)
+void mqtt_fault(struct conn *c, unsigned type, enum err e)
 {
-    switch (why) {
-    case CLOSE_SILENT:
-        return MQTT_RC_KEEPALIVE;
-    case CLOSE_TAKEN_OVER: /* [MQTT-3.1.4-3] */
-        return MQTT_RC_TAKEN_OVER;
-    case CLOSE_SHUTDOWN:
-        return MQTT_RC_SHUTDOWN;
-    case CLOSE_MALFORMED:
-        return MQTT_RC_MALFORMED;
-    case CLOSE_PROTOCOL:
-    case CLOSE_BAD_ID:
-    case CLOSE_BAD_VERSION:
-        return MQTT_RC_PROTOCOL;
-    case CLOSE_TOO_BIG:
-        return MQTT_RC_TOO_BIG;
-    case CLOSE_QUOTA:
-        return MQTT_RC_RECEIVE_MAX;
-    case CLOSE_NOT_AUTHORIZED:
-        return MQTT_RC_DENIED;
-    case CLOSE_REFUSED:
-        return MQTT_RC_IMPLEMENTATION;
-    case CLOSE_LIMIT:
-    case CLOSE_SLOW:
-        return MQTT_RC_QUOTA;
-    case CLOSE_NOMEM:
-        return MQTT_RC_BUSY;
-    case CLOSE_ADMIN:
-        return MQTT_RC_ADMIN;
-    case CLOSE_STORE:
-        return MQTT_RC_UNSPECIFIED;
-    case CLOSE_NONE:
-    case CLOSE_GOODBYE:
-    case CLOSE_GOODBYE_WILL:
-    case CLOSE_EOF:
-    case CLOSE_RESET:
-    case CLOSE_LOGIN_TIMEOUT:
-    case CLOSE_UNKNOWN_PROTOCOL:
-    case CLOSE_N:
+    switch (e) {
+    case ERR_MALFORMED:
+        blame(c, type, CLOSE_MALFORMED, MQTT_CAUSE_MALFORMED);
+        break;
+    case ERR_TOO_BIG:
+        blame(c, type, CLOSE_TOO_BIG, MQTT_CAUSE_PACKET);
+        break;
+    case ERR_NOMEM:
+        blame(c, type, CLOSE_NOMEM, MQTT_CAUSE_NOMEM);
+        break;
+    default:
+        blame(c, type, CLOSE_PROTOCOL, MQTT_CAUSE_PROTOCOL);
         break;
     }
-    return 0;
+}
+
+void mqtt_unexpected(struct conn *c, unsigned type)
+{
+    blame(c, type, CLOSE_PROTOCOL, MQTT_CAUSE_UNEXPECTED);
 }
 
 static void on_close(struct conn *c, enum close_reason why)
 {
     const struct mqtt_conn *m = conn_state(c);
-    uint8_t code = m->close_code != 0 ? m->close_code : mqtt_close_code(why);
-    if (m->phase != MQTT_READY || m->version != MQTT_V5 || code == 0 || !conn_can_say(c))
-        return;                                            /* [MQTT-3.14.0-1]; 3.x has no DISCONNECT from a server */
-    const uint8_t out[] = {MQTT_DISCONNECT << 4, 1, code}; /* the form without properties (MQTT 5 §3.14.2.2.1) */
-    mqtt_say(c, out, sizeof out);
+    if (m->cause != MQTT_CAUSE_NONE && log_is_on(conn_log(c), LOG_INFO)) {
+        char peer[96];
+        conn_peer(c, peer, sizeof peer);
+        log_line(conn_log(c), LOG_INFO, "%s mqtt %s%s%s", peer, m->fault_type != 0 ? mqtt_type_name(m->fault_type) : "",
+                 m->fault_type != 0 ? ": " : "", mqtt_cause_text(m->cause));
+    }
+    if (m->phase == MQTT_READY && m->version == MQTT_V5 && conn_can_say(c))
+        mqtt_say_disconnect(c, why); /* [MQTT-3.14.0-1]; 3.x has no DISCONNECT from a server */
 }
 
 /* ---- packets ------------------------------------------------------------------------------------------------- */
@@ -154,7 +156,7 @@ static void ping_in(struct conn *c, const struct mqtt_frame *f)
     const struct mqtt_conn *m = conn_state(c);
     enum err e = mqtt_ping_decode(f, (enum mqtt_version)m->version);
     if (e != ERR_OK) {
-        mqtt_fault(c, e);
+        mqtt_fault(c, f->type, e);
         return;
     }
     uint8_t out[MQTT_PING_BYTES];
@@ -172,15 +174,15 @@ static void disconnect_in(struct conn *c, const struct mqtt_frame *f)
     if (e == ERR_OK && (d.props.has & MQTT_HAS(SESSION_EXPIRY)) != 0) /* §3.14.2.2.2: from 0 to more is a fault */
         e = broker_set_expiry(c, d.props.session_expiry_s);
     if (e != ERR_OK) {
-        mqtt_fault(c, e);
+        mqtt_fault(c, f->type, e);
         return;
     }
     if (d.code != MQTT_RC_NORMAL) { /* also an error the peer met: only 0x00 takes the will back */
-        mqtt_close(c, CLOSE_GOODBYE_WILL, 0);
+        mqtt_close(c, CLOSE_GOODBYE_WILL, MQTT_CAUSE_NONE);
         return;
     }
     broker_forget_will(c); /* [MQTT-3.14.4-3] [MQTT-3.1.2-10]; 3.1.1: [MQTT-3.14.4-3] */
-    mqtt_close(c, CLOSE_GOODBYE, 0);
+    mqtt_close(c, CLOSE_GOODBYE, MQTT_CAUSE_NONE);
 }
 
 /* packet_in: everything but PUBLISH, once the peer is logged in. */
@@ -207,21 +209,26 @@ static void packet_in(struct conn *c, const struct mqtt_frame *f)
     case MQTT_DISCONNECT:
         disconnect_in(c, f);
         return;
+    case MQTT_AUTH:
+        mqtt_auth_in(c, f);
+        return;
     default:
-        /* [MQTT-3.1.0-2] a second CONNECT; AUTH without an authentication method in CONNECT [MQTT-4.12.0-7]; what only
-         * a server sends: CONNACK, SUBACK, UNSUBACK, PINGRESP. */
-        mqtt_fault(c, ERR_PROTOCOL);
+        /* [MQTT-3.1.0-2] a second CONNECT; what only a server sends: CONNACK, SUBACK, UNSUBACK, PINGRESP. */
+        mqtt_unexpected(c, f->type);
         return;
     }
 }
 
-/* before_ready: the first packet. */
+/* before_ready: the first packet, and those of an exchange of proofs. */
 static void before_ready(struct conn *c, const struct mqtt_frame *f)
 {
-    if (f->type == MQTT_CONNECT)
+    const struct mqtt_conn *m = conn_state(c);
+    if (m->phase == MQTT_PROOF)
+        mqtt_proof_in(c, f);
+    else if (f->type == MQTT_CONNECT)
         mqtt_connect_in(c, f);
     else
-        mqtt_fault(c, ERR_PROTOCOL); /* [MQTT-3.1.0-1] */
+        mqtt_unexpected(c, f->type); /* [MQTT-3.1.0-1] */
 }
 
 /* longest_packet: that we read from this peer now. */
@@ -234,20 +241,23 @@ static uint32_t longest_packet(const struct conn *c, const struct mqtt_conn *m)
 static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
 {
     const struct mqtt_conn *m = conn_state(c);
+    bool is_lenient = c->door->is_lenient;
     size_t at = 0;
+    uint64_t n_in = 0;
     while (at < len && !conn_is_closing(c)) {
         if (UNLIKELY(m->phase == MQTT_LOGIN))
-            return at; /* what is behind CONNECT waits, and is measured by the limits that will hold then */
+            break; /* what is behind CONNECT waits, and is measured by the limits that will hold then */
         struct mqtt_frame f;
         ptrdiff_t n = mqtt_frame_peek(in + at, len - at, longest_packet(c, m), &f);
         if (UNLIKELY(n <= 0)) {
-            if (n == 0) {
+            if (n == 0)
                 conn_need(c, f.total);
-                return at;
-            }
-            mqtt_fault(c, (enum err)(-n)); /* too large: [MQTT-3.2.2-15] */
+            else
+                mqtt_fault(c, f.type, (enum err)(-n)); /* too large: [MQTT-3.2.2-15] */
             break;
         }
+        if (UNLIKELY(is_lenient))
+            f.is_lenient = true;
         if (UNLIKELY(m->phase != MQTT_READY)) {
             before_ready(c, &f);
         } else if (LIKELY(f.type == MQTT_PUBLISH)) {
@@ -256,7 +266,9 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
             packet_in(c, &f);
         }
         at += (size_t)n;
+        n_in++;
     }
+    stat_add(&c->shard->stats, STAT_FRAMES_IN, n_in);
     return conn_is_closing(c) ? len : at;
 }
 
@@ -277,7 +289,7 @@ static mono_ms on_tick(struct conn *c, mono_ms now)
     mono_ms due = c->rx_at + (mono_ms)m->keepalive_s * MQTT_KEEPALIVE_MS;
     if (now < due)
         return due;
-    mqtt_close(c, CLOSE_SILENT, 0); /* [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24] */
+    mqtt_close(c, CLOSE_SILENT, MQTT_CAUSE_NONE); /* [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24] */
     return MONO_NEVER;
 }
 
@@ -293,5 +305,5 @@ const struct adapter_ops mqtt_adapter = {
     .on_consumer_gone = NULL,
     .on_tick = on_tick,
     .on_close = on_close,
-    .destroy = mqtt_subs_free,
+    .destroy = destroy,
 };

@@ -16,7 +16,7 @@
  *
  * Invariants
  *   1. Nothing is appended unless the whole packet may be sent: on ERR_TOO_BIG the output is as it was.
- *   2. DUP is set exactly when this entry was sent to this session before [MQTT-3.3.1-1], [MQTT-3.3.1-2],
+ *   2. DUP is set exactly when this session was sent it before, under this packet id [MQTT-3.3.1-1], [MQTT-3.3.1-2],
  *      [MQTT-3.3.1-3].
  * Cost    O(topic + properties + copied payload).
  * Thread  the shard's own.
@@ -64,11 +64,12 @@ static enum err encode(struct outv *o, const struct mqtt_conn *m, const struct m
     return ERR_OK;
 }
 
-/* is_same: would the packet for this receiver be the one that came, but for its packet id? */
+/* is_same: would the packet for this receiver be the one that came, but for its packet id? (What comes from a named
+ * queue came to it by an address that is not the topic, and has no wire form.) */
 static bool is_same(const struct mqtt_conn *m, const struct delivery *d)
 {
     const struct msgview *msg = d->msg;
-    return msg->wire_form == mqtt_wire_form(m->version, d->qos) && !d->retain && msg->wire.len <= m->out_bytes_max &&
+    return msg->wire_form == mqtt_wire_form(m->form, d->qos) && !d->retain && msg->wire.len <= m->out_bytes_max &&
            (d->set->sub_id_n == 0 || m->version != MQTT_V5);
 }
 
@@ -87,19 +88,60 @@ static void copy_wire(struct outv *o, const struct msgview *msg, const struct de
     outv_wrote(o, msg->wire.len);
 }
 
-/* encode_delivery: the packet as this receiver's version, QoS and subscription want it. */
-NOINLINE static enum err encode_delivery(struct outv *o, const struct mqtt_conn *m, const struct delivery *d)
+/* encode_aliased: with a topic alias, instead of the topic where the peer has it. */
+static enum err encode_aliased(struct conn *c, struct outv *o, const struct msgview *msg, struct mqtt_publish *p,
+                               struct mqtt_publish_extra *extra)
 {
+    const struct mqtt_conn *m = conn_state(c);
+    struct slice topic = p->topic;
+    bool is_known;
+    extra->alias = mqtt_alias_find(c, topic, &is_known); /* [MQTT-3.1.2-26] */
+    if (is_known)
+        p->topic.len = 0;
+    enum err e = encode(o, m, msg, p, extra);
+    if (extra->alias == 0 || is_known)
+        return e;
+    if (e == ERR_OK) {
+        mqtt_alias_note(c, extra->alias, topic);
+    } else if (e == ERR_TOO_BIG) { /* the alias makes it longer the first time */
+        extra->alias = 0;
+        e = encode(o, m, msg, p, extra);
+    }
+    return e;
+}
+
+enum { QUEUE_TOPIC_BYTES = 7 + 255 };
+
+/* queue_topic: what a message from a named queue is called, so that the peer can tell which of its filters it is for:
+ * "$queue/" and the name, if the name is all there is to its topic. Other messages keep theirs. */
+static struct slice queue_topic(const struct queue *q, struct slice topic, uint8_t *out)
+{
+    static const struct slice prefix = {(const uint8_t *)"$queue/", 7};
+    if (q->is_group || q->name_len == 0 || prefix.len + q->name_len > QUEUE_TOPIC_BYTES ||
+        !slice_eq(queue_name(q), topic))
+        return topic;
+    memcpy(out, prefix.p, prefix.len);
+    memcpy(out + prefix.len, q->name, q->name_len);
+    return slice_make(out, prefix.len + q->name_len);
+}
+
+/* encode_delivery: the packet as this receiver's version, QoS and subscription want it. */
+NOINLINE static enum err encode_delivery(struct conn *c, struct outv *o, const struct delivery *d)
+{
+    const struct mqtt_conn *m = conn_state(c);
     const struct msgview *msg = d->msg;
+    uint8_t named[QUEUE_TOPIC_BYTES];
     struct mqtt_publish p = {
         .topic = msg->topic,
         .payload = msg->payload,
         .packet_id = (uint16_t)d->ticket, /* [MQTT-2.2.1-4]; 0 at QoS 0 [MQTT-2.2.1-2] */
         .qos = d->qos,
-        .dup = d->redelivered && d->qos != 0,
+        .dup = d->is_resent && d->qos != 0,
         .retain = d->retain, /* [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
     };
-    if (LIKELY(m->version != MQTT_V5 || (d->set->sub_id_n == 0 && msg->expires_at == 0)))
+    if (UNLIKELY(d->consumer->is_member))
+        p.topic = queue_topic(d->consumer->queue, msg->topic, named);
+    if (LIKELY(m->version != MQTT_V5 || (d->set->sub_id_n == 0 && msg->expires_at == 0 && m->alias_max == 0)))
         return encode(o, m, msg, &p, NULL);
     struct mqtt_publish_extra extra = {
         .sub_ids = d->set->sub_id, /* [MQTT-3.3.4-3], [MQTT-3.3.4-4] */
@@ -107,7 +149,9 @@ NOINLINE static enum err encode_delivery(struct outv *o, const struct mqtt_conn 
         .has_expiry = msg->expires_at != 0,
         .expiry_s = msg->expires_at != 0 ? expiry_left(msg->expires_at, d->now) : 0,
     };
-    return encode(o, m, msg, &p, &extra);
+    if (m->alias_max == 0) /* [MQTT-3.1.2-27] */
+        return encode(o, m, msg, &p, &extra);
+    return encode_aliased(c, o, msg, &p, &extra);
 }
 
 enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
@@ -128,7 +172,7 @@ enum err mqtt_on_deliver(struct conn *c, const struct delivery *d)
             return ERR_OK;
         }
     }
-    return encode_delivery(o, m, d);
+    return encode_delivery(c, o, d);
 }
 
 void mqtt_on_release(struct conn *c, uint32_t ticket)
@@ -157,7 +201,7 @@ void mqtt_ack_in(struct conn *c, const struct mqtt_frame *f)
     struct mqtt_ack a;
     enum err e = mqtt_ack_decode(f, (enum mqtt_version)m->version, &a);
     if (UNLIKELY(e != ERR_OK)) {
-        mqtt_fault(c, e);
+        mqtt_fault(c, f->type, e);
         return;
     }
     enum outcome o = f->type == MQTT_PUBREC    ? OUTCOME_RECEIVED
@@ -165,10 +209,10 @@ void mqtt_ack_in(struct conn *c, const struct mqtt_frame *f)
                                                : OUTCOME_ACK;
     if (UNLIKELY(a.code >= MQTT_RC_UNSPECIFIED &&
                  f->type != MQTT_PUBCOMP)) /* it will not take it: done [MQTT-4.4.0-2] */
-        o = OUTCOME_REJECT;
+        o = f->type == MQTT_PUBREC ? OUTCOME_REFUSED : OUTCOME_REJECT;
     e = broker_settle(c, a.packet_id, o);
     if (e == ERR_NOT_FOUND && o == OUTCOME_RECEIVED)
         unknown_rec(c, a.packet_id);
     else if (UNLIKELY(e != ERR_OK && e != ERR_NOT_FOUND)) /* an answer that does not fit the QoS or comes too early */
-        mqtt_fault(c, e);
+        mqtt_fault(c, f->type, e);
 }

@@ -2,60 +2,74 @@
 /*
  * mqtt_login.c: CONNECT in, CONNACK out.
  *
- *     CONNECT ─► decode ─► may this be? ─► broker_attach ─► on_attached ─► CONNACK yes ─► READY
- *                   │             │                              │
- *                   └─────────────┴── CONNACK no, close ◄────────┘
+ *     CONNECT ─► decode ─► may this be? ─► [AUTH ...] ─► broker_attach ─► on_attached ─► CONNACK yes ─► READY
+ *                   │             │             │                              │
+ *                   └─────────────┴─────────────┴── CONNACK no, close ◄────────┘
  *
  * What differs by version is here and nowhere else: who may leave the client identifier empty, what "clean" means for
  * how long the session lives, which of our limits the peer can be told.
  *
  * Invariants
  *   1. broker_attach is called at most once per connection; after a refusal never.
- *   2. CONNACK is the first packet sent [MQTT-3.2.0-1], and there is one only [MQTT-3.2.0-2].
- *   3. A 5.0 peer is told every limit it could run into: Receive Maximum, Maximum Packet Size, Server Keep Alive,
- * Session Expiry Interval, Retain Available, Shared Subscription Available. Topic Alias Maximum is left out, which
- * means 0. Cost    no allocation for a CONNECT without a will; one for a will with properties. Thread  the shard's own.
- * Spec    MQTT 5 §3.1, §3.2; MQTT 3.1.1 §3.1, §3.2; MQTT 3.1 §3.1, §3.2.
+ *   2. CONNACK is the first packet sent, but for AUTH [MQTT-3.2.0-1], and there is one only [MQTT-3.2.0-2].
+ *   3. A 5.0 peer is told every limit it could run into: Receive Maximum, Topic Alias Maximum, Maximum QoS, Retain
+ *      Available, Maximum Packet Size, Server Keep Alive, Session Expiry Interval.
+ * Cost    no allocation for a CONNECT without a will; one for a will with properties.
+ * Thread  the shard's own.
+ * Spec    MQTT 5 §3.1, §3.2, §4.11; MQTT 3.1.1 §3.1, §3.2; MQTT 3.1 §3.1, §3.2.
  */
+#include <stdio.h>
+
+#include "core/base/utf8.h"
 #include "core/shard.h"
 #include "proto_mqtt/mqtt_attrs.h"
 #include "proto_mqtt/mqtt_conn.h"
 
 /* ---- CONNACK ------------------------------------------------------------------------------------------------- */
 
-static void put_connack(struct conn *c, const struct mqtt_connack *k)
+/* tell_elsewhere: Server Reference (§4.11): who serves instead. */
+static void tell_elsewhere(const struct conn *c, struct mqtt_props *p)
 {
-    const struct mqtt_conn *m = conn_state(c);
-    struct outv *o = conn_out(c);
-    if (o == NULL)
+    const char *where = c->door->server_reference;
+    if (where == NULL)
         return;
-    size_t cap = 11 + mqtt_props_bytes(&k->props);
-    uint8_t *room = outv_room(o, cap);
-    if (room == NULL)
-        return;
-    ptrdiff_t n = mqtt_connack_encode(k, (enum mqtt_version)m->version, room, cap);
-    BUG_ON(n <= 0);
-    if ((size_t)n > m->out_bytes_max) /* [MQTT-3.1.2-24] it cannot be said, and nothing may come before it */
-        mqtt_close(c, CLOSE_TOO_BIG, 0);
-    else
-        outv_wrote(o, (size_t)n);
+    p->has |= MQTT_HAS(SERVER_REF);
+    p->server_ref = slice_make(where, strlen(where));
 }
 
-/* refuse: CONNACK with a reason code (its nearest relative in 3.x), then the end [MQTT-3.2.2-7]; 3.1.1:
- * [MQTT-3.2.2-5]. */
-static void refuse(struct conn *c, uint8_t code, enum close_reason why)
+/* [MQTT-3.2.2-7] a reason code (its nearest relative in 3.x), then the end; 3.1.1: [MQTT-3.2.2-5]. */
+void mqtt_refuse(struct conn *c, enum mqtt_type type, uint8_t cause, enum close_reason why)
 {
     const struct mqtt_conn *m = conn_state(c);
+    uint8_t code = mqtt_cause_code(cause, MQTT_CONNACK);
     struct mqtt_connack k = {.code = m->version == MQTT_V5 ? code : mqtt_v3_connack_from_reason(code)};
-    char peer[96];
+    char peer[96], text[MQTT_TEXT_BYTES_MAX];
+    bool is_reading = cause == MQTT_CAUSE_MALFORMED || cause == MQTT_CAUSE_PROTOCOL || cause == MQTT_CAUSE_UNEXPECTED;
+    (void)snprintf(text, sizeof text, "%s%s%s", is_reading ? mqtt_type_name(type) : "", is_reading ? ": " : "",
+                   mqtt_cause_text(cause));
     conn_peer(c, peer, sizeof peer);
-    log_line(conn_log(c), LOG_NOTICE, "%s mqtt %s login refused: %s", peer, mqtt_version_name(m->version),
-             mqtt_reason_name(code, MQTT_CONNACK));
-    put_connack(c, &k);
-    mqtt_close(c, why, 0);
+    log_line(conn_log(c), LOG_NOTICE, "%s mqtt %s login refused: %s", peer, mqtt_version_name(m->version), text);
+    if (code == MQTT_RC_USE_OTHER || code == MQTT_RC_MOVED)
+        tell_elsewhere(c, &k.props);
+    (void)mqtt_say_connack(c, &k, text);
+    mqtt_close(c, why, MQTT_CAUSE_NONE);
+}
+
+static void refuse(struct conn *c, uint8_t cause, enum close_reason why)
+{
+    mqtt_refuse(c, MQTT_CONNECT, cause, why);
 }
 
 /* ---- CONNECT ------------------------------------------------------------------------------------------------- */
+
+/* take_answers: how a 5.0 peer wants to be answered. */
+static void take_answers(struct mqtt_conn *m, const struct mqtt_props *p)
+{
+    m->no_problem = (p->has & MQTT_HAS(WANT_PROBLEM)) != 0 && p->want_problem == 0; /* [MQTT-3.1.2-29] */
+    m->wants_response = (p->has & MQTT_HAS(WANT_RESPONSE)) != 0 && p->want_response == 1;
+    if ((p->has & MQTT_HAS(PACKET_BYTES_MAX)) != 0)
+        m->out_bytes_max = MIN(p->packet_bytes_max, MQTT_PACKET_BYTES_MAX);
+}
 
 /* undecodable: what to say to a CONNECT that could not be read. */
 static void undecodable(struct conn *c, const struct mqtt_connect *k, enum err e)
@@ -63,12 +77,14 @@ static void undecodable(struct conn *c, const struct mqtt_connect *k, enum err e
     struct mqtt_conn *m = conn_state(c);
     if (e == ERR_UNSUPPORTED) { /* [MQTT-3.1.2-2]; bit 7 of the level marks a bridge */
         m->version = (k->level & 0x7f) >= MQTT_V5 ? MQTT_V5 : MQTT_V311;
-        refuse(c, MQTT_RC_VERSION, CLOSE_BAD_VERSION);
+        refuse(c, MQTT_CAUSE_VERSION, CLOSE_BAD_VERSION);
     } else if (k->version == MQTT_V5) {
+        bool is_sound = e == ERR_PROTOCOL;
         m->version = MQTT_V5;
-        refuse(c, mqtt_reason_from_err(e, MQTT_CONNACK), e == ERR_PROTOCOL ? CLOSE_PROTOCOL : CLOSE_MALFORMED);
+        take_answers(m, &k->props);
+        refuse(c, is_sound ? MQTT_CAUSE_PROTOCOL : MQTT_CAUSE_MALFORMED, is_sound ? CLOSE_PROTOCOL : CLOSE_MALFORMED);
     } else {
-        mqtt_fault(c, e); /* 3.1.1: [MQTT-3.1.4-1] without a CONNACK */
+        mqtt_fault(c, MQTT_CONNECT, e); /* 3.1.1: [MQTT-3.1.4-1] without a CONNACK */
     }
 }
 
@@ -80,15 +96,19 @@ static bool id_is_ok(const struct mqtt_connect *k)
     return k->version == MQTT_V311 && k->clean; /* 3.1.1: [MQTT-3.1.3-7], [MQTT-3.1.3-8]; 3.1 §3.1: never empty */
 }
 
-/* will_refusal: a reason code, or 0. */
+/* will_refusal: a cause, or 0. */
 static uint8_t will_refusal(const struct conn *c, const struct mqtt_connect *k)
 {
-    if (mqtt_topic_name_check(k->will_topic) != ERR_OK ||
-        topic_levels(k->will_topic) > c->shard->limits.topic_levels_max)
-        return MQTT_RC_TOPIC;
+    if (mqtt_topic_name_check(k->will_topic) != ERR_OK || mqtt_topic_limit(c, k->will_topic) != 0)
+        return MQTT_CAUSE_WILL_TOPIC;
     if (k->will_retain && mqtt_retain_is_off(c)) /* [MQTT-3.2.2-13] */
-        return MQTT_RC_NO_RETAIN;
-    return mqtt_topic_refusal(k->will_topic);
+        return MQTT_CAUSE_WILL_RETAIN;
+    if (mqtt_qos_is_capped(c, k->will_qos)) /* [MQTT-3.2.2-12] */
+        return MQTT_CAUSE_WILL_QOS;
+    bool is_text = (k->will_props.has & MQTT_HAS(PAYLOAD_FORMAT)) != 0 && k->will_props.payload_format == 1;
+    if (is_text && c->shard->config.check_payload_format && !utf8_is_valid(k->will_payload.p, k->will_payload.len))
+        return MQTT_CAUSE_WILL_PAYLOAD; /* §3.1.3.2.3 */
+    return mqtt_address_will(k->will_topic);
 }
 
 /* take_keepalive: what will be in force. 3.x peers cannot be told of a cap, so they keep their own. */
@@ -107,15 +127,20 @@ static void take_keepalive(struct conn *c, const struct mqtt_connect *k)
 static void take_peer(struct conn *c, const struct mqtt_connect *k)
 {
     struct mqtt_conn *m = conn_state(c);
+    m->version = k->version;
+    m->form = k->version == MQTT_V5 ? MQTT_FORM_5 : MQTT_FORM_3;
     m->had_login = k->has_user || k->has_password;
     take_keepalive(c, k);
-    if (k->version == MQTT_V5) {
-        m->expiry_s = (k->props.has & MQTT_HAS(SESSION_EXPIRY)) != 0 ? k->props.session_expiry_s : 0;
-        if ((k->props.has & MQTT_HAS(PACKET_BYTES_MAX)) != 0)
-            m->out_bytes_max = MIN(k->props.packet_bytes_max, MQTT_PACKET_BYTES_MAX);
-    } else {
+    if (k->version != MQTT_V5) {
         m->expiry_s = k->clean ? 0 : SESSION_EXPIRY_NEVER; /* 3.1.1 §3.1.2.4: as long as the server can */
+        return;
     }
+    take_answers(m, &k->props);
+    m->expiry_s = (k->props.has & MQTT_HAS(SESSION_EXPIRY)) != 0 ? k->props.session_expiry_s : 0;
+    if ((k->props.has & MQTT_HAS(ALIAS_MAX)) != 0) /* [MQTT-3.1.2-26], [MQTT-3.1.2-27] */
+        m->alias_max = (uint16_t)MIN(k->props.alias_max, conn_limits(c)->alias_out_max);
+    if (m->alias_max != 0)
+        m->form = MQTT_FORM_ALIASED;
 }
 
 /* make_will: [MQTT-3.1.2-7] the will as a message. Its expiry is a duration: it starts when the will is published
@@ -141,9 +166,10 @@ static uint32_t quota_of(struct conn *c, const struct mqtt_connect *k)
     return is_told ? MIN(max, k->props.receive_max) : max;
 }
 
-static void attach(struct conn *c, const struct mqtt_connect *k)
+static void attach(struct conn *c, const struct mqtt_connect *k, struct slice who)
 {
     struct mqtt_conn *m = conn_state(c);
+    bool is_proven = who.p != NULL;
     struct attach a = {
         .id = k->client_id,
         .make_id = true,         /* [MQTT-3.1.3-6]; 3.1.1: [MQTT-3.1.3-6] */
@@ -151,8 +177,9 @@ static void attach(struct conn *c, const struct mqtt_connect *k)
         .expiry_s = m->expiry_s, /* [MQTT-3.1.2-23] */
         .quota = quota_of(c, k),
         .ticket_max = UINT16_MAX,
-        .is_anonymous = !m->had_login,
-        .user = k->user,
+        .is_anonymous = !m->had_login && !is_proven,
+        .is_proven = is_proven,
+        .user = is_proven ? who : k->user,
         .password = k->password,
     };
     struct buf attrs;
@@ -165,7 +192,7 @@ static void attach(struct conn *c, const struct mqtt_connect *k)
             a.will_delay_s = k->will_props.will_delay_s;
     }
     if (buf_is_bad(&attrs)) {
-        refuse(c, mqtt_reason_from_err(ERR_NOMEM, MQTT_CONNACK), CLOSE_NOMEM);
+        refuse(c, MQTT_CAUSE_NOMEM, CLOSE_NOMEM);
     } else {
         m->phase = MQTT_LOGIN;
         broker_attach(c, &a);
@@ -173,32 +200,55 @@ static void attach(struct conn *c, const struct mqtt_connect *k)
     buf_fini(&attrs);
 }
 
+void mqtt_attach(struct conn *c, const struct mqtt_frame *f, struct slice who)
+{
+    struct mqtt_connect k;
+    BUG_ON(mqtt_connect_decode(f, &k) != ERR_OK); /* it was read before */
+    attach(c, &k, who);
+}
+
+/* connect_refusal: a cause, or 0. */
+static uint8_t connect_refusal(const struct conn *c, const struct mqtt_connect *k)
+{
+    if (c->door->has_moved) /* §4.11 */
+        return MQTT_CAUSE_MOVED;
+    if (!id_is_ok(k))
+        return MQTT_CAUSE_CLIENT_ID;
+    return k->has_will ? will_refusal(c, k) : 0;
+}
+
+static enum close_reason reason_of(uint8_t cause)
+{
+    switch (cause) {
+    case MQTT_CAUSE_MOVED:
+        return CLOSE_ADMIN;
+    case MQTT_CAUSE_CLIENT_ID:
+        return CLOSE_BAD_ID;
+    case MQTT_CAUSE_TOPIC_SYS:
+        return CLOSE_NOT_AUTHORIZED;
+    default:
+        return CLOSE_PROTOCOL;
+    }
+}
+
 void mqtt_connect_in(struct conn *c, const struct mqtt_frame *f)
 {
-    struct mqtt_conn *m = conn_state(c);
     struct mqtt_connect k;
     enum err e = mqtt_connect_decode(f, &k);
     if (e != ERR_OK) {
         undecodable(c, &k, e);
         return;
     }
-    m->version = k.version;
     take_peer(c, &k);
-    if ((k.props.has & MQTT_HAS(AUTH_METHOD)) != 0) { /* [MQTT-4.12.0-1] none is known here */
-        refuse(c, MQTT_RC_AUTH_METHOD, CLOSE_NOT_AUTHORIZED);
-        return;
-    }
-    if (!id_is_ok(&k)) {
-        refuse(c, MQTT_RC_CLIENT_ID, CLOSE_BAD_ID);
-        return;
-    }
-    uint8_t code = k.has_will ? will_refusal(c, &k) : 0;
-    if (code == MQTT_RC_TOPIC && k.version != MQTT_V5)
-        mqtt_fault(c, ERR_PROTOCOL); /* 3.1.1: [MQTT-3.2.2-6] no return code says that */
-    else if (code != 0)
-        refuse(c, code, code == MQTT_RC_DENIED ? CLOSE_NOT_AUTHORIZED : CLOSE_PROTOCOL);
+    uint8_t cause = connect_refusal(c, &k);
+    if (cause == MQTT_CAUSE_WILL_TOPIC && k.version != MQTT_V5)
+        mqtt_fault(c, MQTT_CONNECT, ERR_PROTOCOL); /* 3.1.1: [MQTT-3.2.2-6] no return code says that */
+    else if (cause != 0)
+        refuse(c, cause, reason_of(cause));
+    else if ((k.props.has & MQTT_HAS(AUTH_METHOD)) != 0)
+        mqtt_proof_begin(c, f, &k.props);
     else
-        attach(c, &k);
+        attach(c, &k, (struct slice){0});
 }
 
 /* ---- the broker's answer ------------------------------------------------------------------------------------- */
@@ -207,18 +257,42 @@ void mqtt_connect_in(struct conn *c, const struct mqtt_frame *f)
 static void refused_by_broker(struct conn *c, enum err e)
 {
     const struct mqtt_conn *m = conn_state(c);
-    enum close_reason why = CLOSE_LIMIT;
-    uint8_t code = mqtt_reason_from_err(e, MQTT_CONNACK);
-    if (e == ERR_DENIED) {
-        why = CLOSE_NOT_AUTHORIZED;
-        if (m->had_login)
-            code = MQTT_RC_BAD_LOGIN;
-    } else if (e == ERR_NOMEM) {
-        why = CLOSE_NOMEM;
-    } else if (e == ERR_STORE) {
-        why = CLOSE_STORE;
+    bool is_proven = m->more != NULL && m->more->proof != NULL;
+    bool has_other = c->door->server_reference != NULL;
+    switch (e) {
+    case ERR_DENIED:
+        refuse(c,
+               is_proven      ? MQTT_CAUSE_LOGIN_DENIED
+               : m->had_login ? MQTT_CAUSE_LOGIN_BAD
+                              : MQTT_CAUSE_LOGIN_NEEDED,
+               CLOSE_NOT_AUTHORIZED);
+        break;
+    case ERR_NOMEM:
+        refuse(c, has_other ? MQTT_CAUSE_USE_OTHER : MQTT_CAUSE_NOMEM, CLOSE_NOMEM);
+        break;
+    case ERR_STORE:
+        refuse(c, MQTT_CAUSE_LOGIN_STORE, CLOSE_STORE);
+        break;
+    case ERR_FULL:
+        refuse(c, has_other ? MQTT_CAUSE_USE_OTHER : MQTT_CAUSE_LOGIN_LIMIT, CLOSE_LIMIT);
+        break;
+    default:
+        refuse(c, mqtt_cause_from_err(e), CLOSE_LIMIT);
+        break;
     }
-    refuse(c, code, why);
+}
+
+/* response_info: Response Information, %c in it replaced by the client identifier. */
+static void response_info(const struct conn *c, struct buf *out)
+{
+    const char *text = c->shard->config.response_information;
+    for (const char *at = text; *at != '\0'; at++)
+        if (at[0] == '%' && at[1] == 'c') {
+            buf_put_slice(out, session_id(c->session));
+            at++;
+        } else {
+            buf_put_u8(out, (uint8_t)*at);
+        }
 }
 
 /* told_props: what a 5.0 peer must know of us. */
@@ -246,12 +320,40 @@ static void told_props(struct conn *c, const struct attached *a, struct mqtt_pro
         p->has |= MQTT_HAS(PACKET_BYTES_MAX);
         p->packet_bytes_max = (uint32_t)l->packet_bytes_max;
     }
+    if (l->alias_in_max != 0) { /* [MQTT-3.3.2-12] */
+        p->has |= MQTT_HAS(ALIAS_MAX);
+        p->alias_max = (uint16_t)l->alias_in_max;
+    }
+    if (mqtt_qos_is_capped(c, 2)) { /* [MQTT-3.2.2-9] */
+        p->has |= MQTT_HAS(QOS_MAX);
+        p->qos_max = c->door->qos_cap;
+    }
     if (mqtt_retain_is_off(c)) {
         p->has |= MQTT_HAS(HAS_RETAIN);
         p->has_retain = 0;
     }
-    p->has |= MQTT_HAS(HAS_SHARED);
-    p->has_shared = 0;
+    mqtt_proof_told(c, p);
+}
+
+/* accept_peer: CONNACK that says yes. */
+static void accept_peer(struct conn *c, const struct attached *a)
+{
+    const struct mqtt_conn *m = conn_state(c);
+    struct mqtt_connack k = {.session_present = a->session_present}; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */
+    struct buf info;
+    buf_init(&info, conn_mem(c));
+    if (m->version == MQTT_V5)
+        told_props(c, a, &k.props);
+    if (m->wants_response && c->shard->config.response_information != NULL) { /* [MQTT-3.1.2-28] */
+        response_info(c, &info);
+        if (!buf_is_bad(&info) && info.len <= MQTT_STRING_BYTES_MAX) {
+            k.props.has |= MQTT_HAS(RESPONSE_INFO);
+            k.props.response_info = buf_slice(&info);
+        }
+    }
+    if (!mqtt_say_connack(c, &k, "")) /* [MQTT-3.1.2-24] it cannot be said, and nothing may come before it */
+        mqtt_close(c, CLOSE_TOO_BIG, MQTT_CAUSE_NONE);
+    buf_fini(&info);
 }
 
 void mqtt_on_attached(struct conn *c, const struct attached *a)
@@ -262,14 +364,12 @@ void mqtt_on_attached(struct conn *c, const struct attached *a)
         refused_by_broker(c, a->result);
         return;
     }
-    struct mqtt_connack k = {.session_present = a->session_present}; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */
-    m->rx_max = UINT32_MAX;                                          /* 3.x knows no Receive Maximum */
-    if (m->version == MQTT_V5) {
-        told_props(c, a, &k.props);
-        /* A release of what was open before gives the peer a slot back that it never took on this connection (§4.9). */
+    accept_peer(c, a);         /* [MQTT-3.1.4-5]; 3.1.1: [MQTT-3.1.4-4] */
+    m->rx_max = UINT32_MAX;    /* 3.x knows no Receive Maximum */
+    if (m->version == MQTT_V5) /* a release of what was open before gives the peer a slot back that it never took on
+                                  this connection (§4.9) */
         m->rx_max = (uint32_t)conn_limits(c)->receive_max + broker_rx_n(c);
-    }
-    put_connack(c, &k); /* [MQTT-3.1.4-5]; 3.1.1: [MQTT-3.1.4-4] */
+    mqtt_proof_done(c);
     if (conn_is_closing(c))
         return;
     m->phase = MQTT_READY;

@@ -3,9 +3,9 @@
  * mqtt_receipt.c: what the broker's verbs answer, as packets. Nothing here is sent where a packet came in: the answer
  * comes when what it promises is true (on the disk, if it had to be), and in the order of the packets.
  *
- *     receipt  = answering packet type · code · filter index · packet id            (mqtt_conn.h)
- *     result   ERR_OK ───────────► the code in the receipt, mostly 0
- *              any other error ──► mqtt_reason_from_err
+ *     receipt  = answering packet type · cause · filter index · packet id            (mqtt_conn.h)
+ *     result   ERR_OK ───────────► the cause in the receipt, mostly none
+ *              any other error ──► mqtt_cause_from_err
  *
  * 3.x has no way to say no in PUBACK and PUBREC. Not authorized: acknowledged all the same (one of the two things the
  * specification allows, and what mosquitto does). Not stored (full, no memory, store failed): the connection ends, and
@@ -21,21 +21,11 @@
  */
 #include "proto_mqtt/mqtt_conn.h"
 
-/* put_refusal: an ack with a reason code; 5.0 only. */
-static void put_refusal(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
-{
-    uint8_t out[16];
-    struct mqtt_ack a = {.type = (uint8_t)type, .code = code, .packet_id = packet_id};
-    ptrdiff_t n = mqtt_ack_encode(&a, MQTT_V5, out, sizeof out);
-    BUG_ON(n <= 0);
-    mqtt_say(c, out, (size_t)n);
-}
-
-static void put_ack(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
+static void put_ack(struct conn *c, enum mqtt_type type, uint8_t cause, uint16_t packet_id)
 {
     uint8_t out[MQTT_ACK_BYTES];
-    if (UNLIKELY(code != MQTT_RC_SUCCESS)) {
-        put_refusal(c, type, code, packet_id);
+    if (UNLIKELY(cause != MQTT_CAUSE_NONE)) {
+        mqtt_say_ack(c, type, cause, packet_id);
         return;
     }
     mqtt_ack_put(out, type, packet_id);
@@ -49,17 +39,18 @@ static void give_slot(struct mqtt_conn *m)
 }
 
 /* published: PUBACK or PUBREC. */
-static void published(struct conn *c, enum mqtt_type type, uint8_t code, uint16_t packet_id)
+static void published(struct conn *c, enum mqtt_type type, uint8_t cause, uint16_t packet_id)
 {
     struct mqtt_conn *m = conn_state(c);
+    uint8_t code = LIKELY(cause == MQTT_CAUSE_NONE) ? MQTT_RC_SUCCESS : mqtt_cause_code(cause, type);
     if (m->version == MQTT_V5) {
         if (type == MQTT_PUBACK || code >= MQTT_RC_UNSPECIFIED)
             give_slot(m);
-        put_ack(c, type, code, packet_id); /* [MQTT-4.3.2-4], [MQTT-4.3.3-8] */
+        put_ack(c, type, cause, packet_id); /* [MQTT-4.3.2-4], [MQTT-4.3.3-8] */
     } else if (code < MQTT_RC_UNSPECIFIED || code == MQTT_RC_DENIED) {
-        put_ack(c, type, MQTT_RC_SUCCESS, packet_id); /* 3.1.1: [MQTT-4.3.2-2], [MQTT-4.3.3-2], [MQTT-3.3.5-2] */
+        put_ack(c, type, MQTT_CAUSE_NONE, packet_id); /* 3.1.1: [MQTT-4.3.2-2], [MQTT-4.3.3-2], [MQTT-3.3.5-2] */
     } else {
-        mqtt_close(c, CLOSE_REFUSED, 0);
+        mqtt_close(c, CLOSE_REFUSED, cause);
     }
 }
 
@@ -67,17 +58,16 @@ void mqtt_on_settled(struct conn *c, uint64_t receipt, enum err result)
 {
     struct mqtt_conn *m = conn_state(c);
     enum mqtt_type type = (enum mqtt_type)(receipt >> RECEIPT_TYPE_SHIFT);
-    uint8_t code = (uint8_t)(receipt >> RECEIPT_CODE_SHIFT);
+    uint8_t cause = result == ERR_OK ? (uint8_t)(receipt >> RECEIPT_CAUSE_SHIFT) : mqtt_cause_from_err(result);
     uint16_t packet_id = (uint16_t)receipt;
     switch (type) {
     case MQTT_PUBACK:
     case MQTT_PUBREC:
-        published(c, type, result == ERR_OK ? code : mqtt_reason_from_err(result, type), packet_id);
+        published(c, type, cause, packet_id);
         break;
     case MQTT_PUBCOMP:
         give_slot(m);
-        code = m->version == MQTT_V5 ? mqtt_reason_from_err(result, type) : MQTT_RC_SUCCESS;
-        put_ack(c, type, code, packet_id);
+        put_ack(c, type, m->version == MQTT_V5 ? cause : MQTT_CAUSE_NONE, packet_id);
         break;
     case MQTT_SUBSCRIBE:
         mqtt_subs_part(c, (uint32_t)(receipt >> RECEIPT_INDEX_SHIFT), result);

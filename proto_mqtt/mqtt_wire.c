@@ -86,9 +86,11 @@ ptrdiff_t mqtt_frame_peek_slow(const uint8_t *in, size_t len, uint32_t max_packe
     if (out->type == 0) /* MQTT 5 §2.1.2: forbidden */
         return -ERR_MALFORMED;
     uint32_t body = 0;
-    ptrdiff_t n = varint_get(in + 1, len - 1, &body, &out->overlong);
+    bool overlong = false;
+    ptrdiff_t n = varint_get(in + 1, len - 1, &body, &overlong);
     if (n <= 0)
         return n;
+    out->overlong = overlong;
     out->head_bytes = (uint8_t)(1 + n);
     out->total = out->head_bytes + body;
     if (out->total > max_packet_bytes)
@@ -105,7 +107,7 @@ static bool is_qos1_type(unsigned type)
 
 enum err mqtt_frame_check(const struct mqtt_frame *f, enum mqtt_version v)
 {
-    if (f->overlong && v == MQTT_V5) /* [MQTT-1.5.5-1] */
+    if (f->overlong && v == MQTT_V5 && !f->is_lenient) /* [MQTT-1.5.5-1]; lenient: small stacks reserve four bytes */
         return ERR_MALFORMED;
     if (f->type == MQTT_AUTH && v != MQTT_V5) /* MQTT 3.1.1 §2.2.1: type 15 is reserved */
         return ERR_PROTOCOL;
@@ -114,6 +116,8 @@ enum err mqtt_frame_check(const struct mqtt_frame *f, enum mqtt_version v)
     unsigned want = is_qos1_type(f->type) ? 0x02 : 0x00;
     if (v == MQTT_V31) /* MQTT 3.1 §2.1: DUP may be set where the QoS is 1; flags not used may be anything */
         return (f->flags & 0x06) == want || want == 0 ? ERR_OK : ERR_MALFORMED;
+    if (f->is_lenient && want != 0) /* lenient: 3.1 stacks that say 3.1.1 send DUP here, or no flags at all */
+        return ERR_OK;
     return f->flags == want ? ERR_OK : ERR_MALFORMED; /* [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1], [MQTT-2.2.2-2] */
 }
 

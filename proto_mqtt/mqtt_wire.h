@@ -16,7 +16,11 @@
  *   ERR_MALFORMED  the bytes are not such a packet
  *   ERR_PROTOCOL   they are, but it says what it may not (packet id 0, an empty SUBSCRIBE, a property twice ...)
  * and leaves *out unspecified then. A packet type the version does not have (AUTH in 3.x) is ERR_PROTOCOL.
- * 3.1 is read as leniently as it was written: DUP may be set, flags it calls unused are ignored.
+ * 3.1 is read as leniently as it was written: DUP may be set, flags it calls unused are ignored. A frame that is marked
+ * is_lenient is read past six more breaches that real devices commit; each stands where it is overlooked:
+ *   the reserved flags of SUBSCRIBE, UNSUBSCRIBE, PUBREL (3.1.1 and 5.0)  · DUP at QoS 0 · a length that is not the
+ *   shortest (5.0)  · in CONNECT: the reserved flag · a password without a user name (3.1.1)  · the will's QoS and
+ * RETAIN without a will.
  *
  * An encoder writes one whole packet to out[cap] and returns its bytes, or -ERR_TOO_BIG: no room, a string above 65,535
  * bytes, or a packet above MQTT_PACKET_BYTES_MAX. Each says how much room suffices; `out` may be scribbled on up to
@@ -31,12 +35,13 @@
 /* -- frames -------------------------------------------------------------------------------------------------------- */
 
 struct mqtt_frame {
-    struct slice body;  /* what follows the fixed header; complete only if mqtt_frame_peek returned > 0 */
-    uint32_t total;     /* bytes of the whole packet; 0: not known yet */
-    uint8_t type;       /* enum mqtt_type; 0: not known yet */
-    uint8_t flags;      /* low four bits of the first byte */
-    uint8_t head_bytes; /* 2..5 */
-    bool overlong;      /* the length is not the shortest encoding: malformed in 5.0, tolerated before */
+    struct slice body;   /* what follows the fixed header; complete only if mqtt_frame_peek returned > 0 */
+    uint32_t total;      /* bytes of the whole packet; 0: not known yet */
+    uint8_t type;        /* enum mqtt_type; 0: not known yet */
+    uint8_t flags;       /* low four bits of the first byte */
+    uint8_t head_bytes;  /* 2..5 */
+    bool overlong : 1;   /* the length is not the shortest encoding: malformed in 5.0, tolerated before */
+    bool is_lenient : 1; /* never set by mqtt_frame_peek: for who wants the packet read leniently, see above */
 };
 
 /* mqtt_frame_peek_slow: mqtt_frame_peek for all but short, plain headers. */
@@ -60,6 +65,7 @@ static inline ptrdiff_t mqtt_frame_peek(const uint8_t *in, size_t len, uint32_t 
         out->flags = in[0] & 0x0f;
         out->head_bytes = 2;
         out->overlong = false;
+        out->is_lenient = false;
         return len >= out->total ? (ptrdiff_t)out->total : 0;
     }
     return mqtt_frame_peek_slow(in, len, max_packet_bytes, out);
@@ -90,7 +96,8 @@ struct mqtt_connack {
 };
 
 /* mqtt_connect_decode: finds the version out by itself. Also ERR_UNSUPPORTED: not MQTT's name or no level we speak
- * [MQTT-3.1.2-1, -2]. The length of a client id and an empty one are the adapter's business. */
+ * [MQTT-3.1.2-1, -2]. The length of a client id and an empty one are the adapter's business. On an error out->props.has
+ * and its numbers are right for what was read until then (how the peer wants to be answered), the rest is not. */
 enum err mqtt_connect_decode(const struct mqtt_frame *f, struct mqtt_connect *out) MUST_CHECK;
 enum err mqtt_connack_decode(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_connack *out) MUST_CHECK;
 

@@ -59,11 +59,11 @@ static enum err read_version(struct mqtt_rd *r, const struct mqtt_frame *f, stru
     return mqtt_frame_check(f, (enum mqtt_version)out->version);
 }
 
-static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out)
+static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out, bool is_lenient)
 {
     unsigned flags = mqtt_rd_u8(r);
-    bool strict = out->version != MQTT_V31;
-    if ((flags & FLAG_RESERVED) != 0 && strict) /* [MQTT-3.1.2-3] */
+    bool strict = out->version != MQTT_V31 && !is_lenient; /* lenient: as in 3.1, from where these devices come */
+    if ((flags & FLAG_RESERVED) != 0 && strict)            /* [MQTT-3.1.2-3] */
         return ERR_MALFORMED;
     out->clean = (flags & FLAG_CLEAN) != 0;
     out->has_user = (flags & FLAG_USER) != 0;
@@ -77,7 +77,8 @@ static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out)
     } else if ((flags & (FLAG_WILL_QOS | FLAG_WILL_RETAIN)) != 0 && strict) {
         return ERR_MALFORMED; /* [MQTT-3.1.2-11], [MQTT-3.1.2-13]; 3.1.1: [MQTT-3.1.2-13], [MQTT-3.1.2-15] */
     }
-    if (out->has_password && !out->has_user && out->version != MQTT_V5) /* 3.1.1: [MQTT-3.1.2-22] */
+    bool may_stand_alone = out->version == MQTT_V5 || is_lenient; /* lenient: tokens without a user name */
+    if (out->has_password && !out->has_user && !may_stand_alone)  /* 3.1.1: [MQTT-3.1.2-22] */
         return ERR_MALFORMED;
     return ERR_OK;
 }
@@ -113,7 +114,7 @@ enum err mqtt_connect_decode(const struct mqtt_frame *f, struct mqtt_connect *ou
     *out = (struct mqtt_connect){0};
     enum err e = read_version(&r, f, out);
     if (e == ERR_OK)
-        e = read_flags(&r, out);
+        e = read_flags(&r, out, f->is_lenient);
     if (e != ERR_OK)
         return e;
     out->keepalive_s = mqtt_rd_u16(&r);
