@@ -18,8 +18,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/scram_verifier.h"
+
 /* Beyond the letters: flags without one. */
-enum { FLAG_VERSION = 256, FLAG_TEST_CONFIG, FLAG_DATA, FLAG_PRINT_DOCS };
+enum { FLAG_VERSION = 256, FLAG_TEST_CONFIG, FLAG_DATA, FLAG_SCRAM_USER, FLAG_SCRAM_ITERATIONS, FLAG_PRINT_DOCS };
 
 struct flag {
     int id;                          /* its letter, or FLAG_ */
@@ -33,26 +35,29 @@ static const struct flag flags[] = {
     {'d', "daemon", NULL, "go into the background once everything is open"},
     {FLAG_TEST_CONFIG, "test-config", NULL, "read the configuration, print OK or what is wrong, open nothing"},
     {FLAG_DATA, "data", "DIR", "keep messages in DIR: refused, because this version keeps everything in memory"},
+    {FLAG_SCRAM_USER, "scram-user", "NAME", "read a password from standard input, print NAME's line of a scram_file"},
+    {FLAG_SCRAM_ITERATIONS, "scram-iterations", "N",
+     "hashes each login costs NAME (4096 to 10000000; default 15000: for small devices; more is safer)"},
     {'h', "help", NULL, "print this text"},
     {FLAG_VERSION, "version", NULL, "print the version"},
     {FLAG_PRINT_DOCS, "print-docs", "PAGE", NULL},
 };
 
-/* port_of: -1 when text is no port. */
-static int port_of(const char *text)
+/* number_of: -1 when text is no number from 0 to most. */
+static int number_of(const char *text, int most)
 {
-    int port = 0;
+    int64_t number = 0;
     for (const char *c = text; *c != 0; c++) {
-        port = port * 10 + (*c - '0');
-        if (*c < '0' || *c > '9' || port > 65535)
+        number = number * 10 + (*c - '0');
+        if (*c < '0' || *c > '9' || number > most)
             return -1;
     }
-    return *text != 0 ? port : -1;
+    return *text != 0 ? (int)number : -1;
 }
 
 static enum err take_port(struct args *a, const char *text, char *out_why, size_t cap)
 {
-    int port = port_of(text);
+    int port = number_of(text, 65535);
     if (port == -1) {
         snprintf(out_why, cap, "-p: \"%s\" is not a port; allowed: 0 to 65535", text);
         return ERR_INVALID;
@@ -62,6 +67,18 @@ static enum err take_port(struct args *a, const char *text, char *out_why, size_
         return ERR_INVALID;
     }
     a->port = port;
+    return ERR_OK;
+}
+
+static enum err take_iterations(struct args *a, const char *text, char *out_why, size_t cap)
+{
+    int n = number_of(text, SCRAM_ITERATIONS_MAX);
+    if (n < SCRAM_ITERATIONS_MIN) {
+        snprintf(out_why, cap, "--scram-iterations: \"%s\" is not allowed; allowed: %d to %d", text,
+                 SCRAM_ITERATIONS_MIN, SCRAM_ITERATIONS_MAX);
+        return ERR_INVALID;
+    }
+    a->iterations = (uint32_t)n;
     return ERR_OK;
 }
 
@@ -91,6 +108,11 @@ static enum err take(struct args *a, int id, char *value, char *out_why, size_t 
     case FLAG_DATA:
         a->data = value;
         return ERR_OK;
+    case FLAG_SCRAM_USER:
+        a->scram_user = value;
+        return ERR_OK;
+    case FLAG_SCRAM_ITERATIONS:
+        return take_iterations(a, value, out_why, cap);
     case FLAG_PRINT_DOCS:
         a->print_docs = value;
         return ERR_OK;
@@ -151,6 +173,10 @@ enum err args_parse(struct args *a, int argc, char **argv, char *out_why, size_t
     }
     if (e == ERR_OK && optind < argc) {
         snprintf(out_why, cap, "\"%s\" is no option; a configuration file is named with -c", argv[optind]);
+        e = ERR_INVALID;
+    }
+    if (e == ERR_OK && a->iterations != 0 && a->scram_user == NULL) {
+        snprintf(out_why, cap, "--scram-iterations: is for --scram-user NAME, which is not there");
         e = ERR_INVALID;
     }
     return e;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/base/buf.h"
 #include "core/base/check.h"
@@ -16,6 +17,8 @@ struct args {
     const char *config_file; /* NULL: none */
     const char *data;        /* --data, which this version refuses */
     const char *print_docs;  /* "configuration", "limits": what docs/ is made with */
+    const char *scram_user;  /* NULL: no line is wanted */
+    uint32_t iterations;     /* for it; 0: not given */
     int port;                /* 0 .. 65535; -1: not given */
     bool is_verbose, in_background, wants_help, wants_version, tests_config;
 };

@@ -209,6 +209,8 @@ static enum err put_plain(struct config *c, struct config_at *at, const struct o
     if (o->scope == SCOPE_LISTENER)
         into = (char *)(at->listener != NULL ? at->listener : &c->base);
     void *target = into + o->offset;
+    if (o->type == OPTION_TEXT && o->max != 0 && value.len > o->max)
+        return config_complain(c, &at->place, key, "longer than %" PRIu64 " bytes", o->max);
     if (o->type == OPTION_TEXT)
         return value.len == 0 ? not_allowed(c, &at->place, key, o, value) : put_text(c, &at->place, key, target, value);
     uint64_t n = 0;
@@ -226,6 +228,7 @@ struct config_listener *config_listener_new(struct config *c, struct place at)
     struct config_listener *l = mem_zalloc(c->mem, sizeof(*l));
     if (l != NULL) {
         l->place = at;
+        l->qos_max = 2;
         list_push(&c->listeners, &l->node);
     }
     return l;
@@ -291,7 +294,7 @@ static enum err do_protocol(struct config *c, struct config_at *at, const struct
     struct slice word;
     if (!one_word(value, &word))
         return not_allowed(c, &at->place, key, o, value);
-    if (slice_eq_str(word, "websockets") || slice_eq_str(word, "http_api"))
+    if (slice_eq_str(word, "http_api"))
         return config_complain(c, &at->place, key,
                                "not supported yet: " SLICE_FMT
                                " is not built, and nothing else is spoken here instead; "
@@ -307,18 +310,6 @@ static enum err do_protocol(struct config *c, struct config_at *at, const struct
     return not_allowed(c, &at->place, key, o, word);
 }
 
-/* Without passwords `false` would let nobody in, and dropping the line would open what it closes. */
-static enum err refuse_false(struct config *c, const struct place *p, const struct option *o, const char *key,
-                             struct slice word)
-{
-    bool is_global = o->scope == SCOPE_GLOBAL;
-    return config_complain(c, p, key,
-                           SLICE_FMT " needs passwords, which this version cannot check, so nobody could log in; "
-                                     "remove this %s, or write %s true only if everybody may log in",
-                           SLICE_ARG(word),
-                           is_global ? "line (then loopback is open, and what other lines open)" : "listener", key);
-}
-
 static enum err do_allow_anonymous(struct config *c, struct config_at *at, const struct option *o, const char *key,
                                    struct slice value)
 {
@@ -326,13 +317,11 @@ static enum err do_allow_anonymous(struct config *c, struct config_at *at, const
     struct slice word;
     if (!one_word(value, &word) || option_number(&switch_row, word, &n) != ERR_OK)
         return not_allowed(c, &at->place, key, o, value);
-    if (n == 0)
-        return refuse_false(c, &at->place, o, key, word);
     struct config_listener *l = at->listener != NULL ? at->listener : &c->base;
     uint64_t *target = &l->listener_allow_anonymous;
     if (o->scope == SCOPE_GLOBAL)
         target = at->listener != NULL ? &l->allow_anonymous : &c->allow_anonymous;
-    return put_number(c, &at->place, key, target, n);
+    return put_number(c, &at->place, key, target, n != 0 ? ANYONE_YES : ANYONE_NO);
 }
 
 /* Below a listener, max_connections is that listener's; elsewhere, and as global_max_connections, the broker's. */
@@ -426,6 +415,61 @@ static enum err do_include_dir(struct config *c, struct config_at *at, const str
     return config_include(c, at, value);
 }
 
+/* ---- options that stand several times ------------------------------------------------------------------------ */
+
+static enum err add_word(struct config *c, const struct place *p, struct config_words *words, struct slice word)
+{
+    char **grown = mem_realloc(c->mem, words->v, (words->n + 2) * sizeof(char *));
+    if (grown == NULL)
+        return config_nomem(c);
+    words->v = grown;
+    words->v[words->n] = mem_dup(c->mem, word.p, word.len);
+    if (words->v[words->n] == NULL)
+        return config_nomem(c);
+    words->v[++words->n] = NULL;
+    return config_seen(c, words) == NULL ? remember(c, p, words) : ERR_OK;
+}
+
+static bool has_any(struct slice s, const char *bytes)
+{
+    for (const char *b = bytes; *b != 0; b++) {
+        if (slice_find(s, (uint8_t)*b) >= 0)
+            return true;
+    }
+    return false;
+}
+
+/* is_origin: as RFC 6454 §6.2 writes it, which has no path, not even "/". */
+static bool is_origin(struct slice word)
+{
+    ptrdiff_t n = slice_find(word, ':');
+    if (slice_eq_str(word, "*"))
+        return true;
+    if (n <= 0 || !slice_starts_with(slice_skip(word, (size_t)n), SLICE("://")))
+        return false;
+    struct slice host = slice_skip(word, (size_t)n + 3);
+    return host.len != 0 && !has_any(host, "/?#@*");
+}
+
+static enum err do_ws_words(struct config *c, struct config_at *at, const struct option *o, const char *key,
+                            struct slice value)
+{
+    struct slice word;
+    if (!one_word(value, &word))
+        return not_allowed(c, &at->place, key, o, value);
+    bool fits = false;
+    if (o->verb == VERB_WS_ORIGIN)
+        fits = is_origin(word);
+    else if (o->verb == VERB_WS_HOST)
+        fits = !has_any(word, "/:?#@*");
+    else
+        fits = word.p[0] == '/' && !has_any(word, "?#");
+    if (!fits)
+        return not_allowed(c, &at->place, key, o, word);
+    struct config_listener *l = at->listener != NULL ? at->listener : &c->base;
+    return add_word(c, &at->place, (void *)((char *)l + o->offset), word);
+}
+
 static const verb_fn verbs[VERB_N] = {
     [VERB_LISTENER] = do_listener,
     [VERB_PORT] = do_port,
@@ -436,6 +480,9 @@ static const verb_fn verbs[VERB_N] = {
     [VERB_LOG_DEST] = do_log_dest,
     [VERB_LOG_TYPE] = do_log_type,
     [VERB_INCLUDE_DIR] = do_include_dir,
+    [VERB_WS_ORIGIN] = do_ws_words,
+    [VERB_WS_HOST] = do_ws_words,
+    [VERB_WS_PATH] = do_ws_words,
 };
 
 /* ---- lines -------------------------------------------------------------------------------------------------- */

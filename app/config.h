@@ -31,6 +31,15 @@ enum domain { DOMAIN_ANY, DOMAIN_IPV4, DOMAIN_IPV6 }; /* in the order of socket_
 
 enum { LOG_TO_STDERR = 1, LOG_TO_STDOUT = 2, LOG_TO_FILE = 4, LOG_TO_NONE = 8 };
 
+/* What lines say about logins without a proof; allow_anonymous. */
+enum { ANYONE_UNSAID, ANYONE_YES, ANYONE_NO };
+
+/* Words of an option that may stand several times. */
+struct config_words {
+    char **v; /* NULL-terminated, owned by the config; NULL: it stands nowhere */
+    unsigned n;
+};
+
 #define PROTOCOL_ALL 0u /* config_listener.protocol: 0, or the place in config.protocols plus 1 */
 
 /* One `listener` block. Numbers are uint64_t: the option table sets them by offset. owner: config */
@@ -43,9 +52,14 @@ struct config_listener {
     uint64_t protocol;
     uint64_t domain;
     uint64_t connections_max;          /* 0: no limit of its own */
-    uint64_t allow_anonymous;          /* 1: everybody may log in; after config_finish 0: only if it is on loopback */
-    uint64_t listener_allow_anonymous; /* 1: written; config_finish merges it into allow_anonymous */
-    bool is_builtin;                   /* not from a file: 127.0.0.1, and [::1] if there is one */
+    uint64_t allow_anonymous;          /* ANYONE_; after config_finish UNSAID means: only if it is on loopback */
+    uint64_t listener_allow_anonymous; /* ANYONE_; config_finish merges it into allow_anonymous */
+    uint64_t qos_max;                  /* 0 .. 2 */
+    uint64_t is_lenient;               /* the place in conformance's values */
+    uint64_t has_moved;                /* then server_reference is not NULL */
+    char *server_reference;            /* or NULL */
+    struct config_words ws_origins, ws_hosts, ws_paths;
+    bool is_builtin; /* not from a file: 127.0.0.1, and [::1] if there is one */
 };
 
 typedef void (*config_say_fn)(void *ctx, enum log_level level, const char *line);
@@ -59,7 +73,7 @@ struct config {
 
     struct limits limits;
     struct list listeners;    /* struct config_listener */
-    uint64_t allow_anonymous; /* 1: written before or outside listener blocks */
+    uint64_t allow_anonymous; /* ANYONE_: written before or outside listener blocks */
     uint64_t per_listener_settings;
     uint64_t retain_available, queue_qos0_messages, set_tcp_nodelay;
     uint64_t memory_bytes_max; /* 0: no limit */
@@ -67,6 +81,11 @@ struct config {
     uint64_t log_dests;        /* LOG_TO_ */
     uint64_t log_timestamp, connection_messages;
     char *log_file, *pid_file, *user;
+    uint64_t sys_interval_s;    /* 0: there is no $SYS */
+    uint64_t session_drop_head; /* the place in queued_overflow's values */
+    uint64_t check_payload_format;
+    char *response_information; /* or NULL */
+    char *scram_file;           /* or NULL: nobody can prove who they are */
 
     struct config_listener base; /* what is written before the first listener: the default listener */
     bool base_is_written;        /* port or bind_address were there */
@@ -97,6 +116,9 @@ enum err config_finish(struct config *c, int port) MUST_CHECK;
 
 /* config_place: "FILE:LINE: " of a place, "" when it is in no file; at most cap > 0 bytes, NUL-terminated. */
 void config_place(const struct place *p, char *out, size_t cap);
+
+/* config_scram_place: where scram_file, which is not NULL, was written. */
+const struct place *config_scram_place(const struct config *c);
 
 /* config_protocol: the name of what a listener serves alone, NULL: all. */
 const char *config_protocol(const struct config *c, const struct config_listener *l);

@@ -94,7 +94,8 @@ void docs_help(struct buf *out)
 {
     buf_printf(out,
                "weir %s: a message broker for MQTT and STOMP\n\n"
-               "usage: weir [-c FILE] [-p PORT] [-v] [-d] [--test-config]\n\n",
+               "usage: weir [-c FILE] [-p PORT] [-v] [-d] [--test-config]\n"
+               "       weir --scram-user NAME [--scram-iterations N] >> SCRAM_FILE\n\n",
                WEIR_VERSION);
     args_usage(out);
     buf_put_str(out,
@@ -192,7 +193,8 @@ static const char intro[] = "# Configuration\n\n"
                             "| flag | what it does |\n|---|---|\n";
 
 static const char grammar[] =
-    "\nThe lines of a start (`weir: listening on 127.0.0.1:1883 and [::1]:1883 (mqtt, stomp)`) go to standard output, "
+    "\nThe lines of a start (`weir: listening on 127.0.0.1:1883 and [::1]:1883 (mqtt, stomp, websockets)`) go to "
+    "standard output, "
     "at\n"
     "once; errors, warnings and the log go to standard error unless `log_dest` says otherwise. The exit code is 0 "
     "after\n"
@@ -219,16 +221,24 @@ static const char grammar[] =
     "  both are named: unlike in mosquitto the last line does not win in silence.\n"
     "- Whatever is wrong is said in one line, `FILE:LINE: OPTION: what, and the cure`, and the exit code is 2.\n\n"
     "### Who may log in\n\n"
-    "Weir cannot check passwords yet, so a listener either lets everybody in or nobody.\n\n"
+    "Weir cannot check plain passwords yet. Peers can prove who they are by SCRAM-SHA-256, in MQTT 5's enhanced\n"
+    "authentication, against the users of a `scram_file`; a user name with a plain password proves nothing, and is\n"
+    "only accepted where anonymous logins are.\n\n"
     "- `allow_anonymous true` lets everybody in. As in mosquitto it is one setting for all listeners, wherever it is\n"
     "  written, unless `per_listener_settings true` stands in the file: then it is the setting of the listener it\n"
-    "  stands below. `listener_allow_anonymous true` is always the setting of its own listener alone.\n"
-    "- `allow_anonymous false` and `listener_allow_anonymous false` end the start: with no password to ask for, "
-    "nobody\n"
-    "  could log in, and leaving the line out unsaid would open what it closes.\n"
-    "- Where neither is written, listeners on loopback addresses and unix sockets let everybody in, all others "
-    "nobody,\n"
-    "  and the start says so. (mosquitto lets nobody in on a loopback listener that a file names, either.)\n"
+    "  stands below. `listener_allow_anonymous` is always the setting of its own listener alone.\n"
+    "- `allow_anonymous false` and `listener_allow_anonymous false` ask for a proof. Without a `scram_file` they end\n"
+    "  the start: nobody could log in, and leaving the line out unsaid would open what it closes.\n"
+    "- Where neither is written, listeners on loopback addresses and unix sockets let everybody in, others only who\n"
+    "  proves who they are, and the start says so. (mosquitto lets nobody in on a loopback listener that a file "
+    "names,\n"
+    "  either.)\n"
+    "- STOMP has no SCRAM: where a proof is asked for, nobody logs in over STOMP.\n"
+    "- A line of the `scram_file` is `NAME:SCRAM-SHA-256$...`, PostgreSQL's form of a verifier; `weir --scram-user "
+    "NAME`\n"
+    "  prints one for the password it reads. Passwords are printable ASCII. The file holds no passwords, but who "
+    "reads\n"
+    "  it can try passwords at leisure and pretend to be the broker: let nobody else read it.\n"
     "- An option that restricts and that Weir does not have yet ends the start: a broker never comes up more open "
     "than\n"
     "  its file says.\n\n"
@@ -251,9 +261,10 @@ void docs_configuration(struct buf *out)
                 "They are ignored, and one warning names the file and the line. With the value in the second column "
                 "they ask for what Weir does anyway, and nothing is said.\n\n");
     other_rows(out, OPTION_LATER, "instead");
-    buf_put_str(
-        out, "\n## Options of mosquitto that end the start\n\n"
-             "They keep somebody out, and Weir cannot do that yet. `allow_anonymous false` is one of them, too.\n\n");
+    buf_put_str(out, "\n## Options of mosquitto that end the start\n\n"
+                     "They keep somebody out, and Weir cannot do that yet. Without a `scram_file`, `allow_anonymous "
+                     "false` is one of them, "
+                     "too.\n\n");
     other_rows(out, OPTION_REFUSED, "why, and what to do");
 }
 

@@ -35,6 +35,7 @@
 #include "core/loop.h"
 #include "core/shard.h"
 #include "transport/addr.h"
+#include "transport/http_upgrade.h"
 #include "transport/listener.h"
 #include "transport/tcp.h"
 
@@ -49,7 +50,9 @@ struct entrance {
     const struct config_listener *asked;
     struct listener *listener[2]; /* the second: a built-in one's [::1]; NULL: none */
     struct door door;
+    struct upgrade upgrade; /* the door's, if it has WebSockets */
     const struct adapter_ops *adapter[PROTOCOLS_MAX + 1];
+    const char *spoken[PROTOCOLS_MAX + 1]; /* their names, for people */
     char name[ADDR_TEXT_MAX];
     uint64_t open_most; /* no more connections than this came through and are there */
     mono_ms look_again; /* full until then without a look */
@@ -219,20 +222,43 @@ static bool is_local(const struct entrance *e)
     return true;
 }
 
+/* words: of a list that may stand nowhere. */
+static const char *const *words(const struct config_words *w)
+{
+    return (const char *const *)w->v;
+}
+
 static void settle_door(struct entrance *e)
 {
     const struct config_listener *asked = e->asked;
-    const struct adapter_ops *const *adapters = e->doors->with.adapters;
+    const struct doors_config *with = &e->doors->with;
+    bool has_ws = false;
     unsigned n = 0;
-    for (unsigned i = 0; adapters[i] != NULL; i++) {
+    for (unsigned i = 0; with->adapters[i] != NULL; i++) {
         BUG_ON(i >= PROTOCOLS_MAX);
-        if (asked->protocol == PROTOCOL_ALL || asked->protocol == i + 1)
-            e->adapter[n++] = adapters[i];
+        if (asked->protocol != PROTOCOL_ALL && asked->protocol != i + 1)
+            continue;
+        has_ws |= with->adapters[i] == &http_upgrade_adapter;
+        e->spoken[n] = with->config->protocols[i];
+        e->adapter[n++] = with->adapters[i];
     }
     bool is_named = listener_text(e->listener[0], 0, e->name, sizeof(e->name));
     BUG_ON(!is_named);
-    bool anyone = asked->allow_anonymous || is_local(e);
-    e->door = (struct door){.adapter = e->adapter, .name = e->name, .allow_anonymous = anyone};
+    e->upgrade = (struct upgrade){.home = with->ws,
+                                  .way = with->ways,
+                                  .path = words(&asked->ws_paths),
+                                  .origin = words(&asked->ws_origins),
+                                  .host_name = words(&asked->ws_hosts)};
+    bool may_be_unsaid = asked->allow_anonymous == ANYONE_UNSAID && is_local(e);
+    e->door = (struct door){.adapter = e->adapter,
+                            .name = e->name,
+                            .upgrade = has_ws ? &e->upgrade : NULL,
+                            .server_reference = asked->server_reference,
+                            .allow_anonymous = asked->allow_anonymous == ANYONE_YES || may_be_unsaid,
+                            .is_lenient = asked->is_lenient,
+                            .has_moved = asked->has_moved,
+                            .has_qos_cap = asked->qos_max < 2,
+                            .qos_cap = (uint8_t)asked->qos_max};
 }
 
 static enum err open_entrance(struct doors *d, const struct config_listener *asked, char *out_why, size_t cap)
@@ -300,9 +326,18 @@ static void announce(const struct doors *d, const struct entrance *e)
     where(e, at, sizeof(at));
     for (unsigned i = 0; e->adapter[i] != NULL; i++) {
         add(spoken, sizeof(spoken), i != 0 ? ", " : "");
-        add(spoken, sizeof(spoken), e->adapter[i]->name);
+        add(spoken, sizeof(spoken), e->spoken[i]);
     }
     logs_announce(d->with.logs, "weir: listening on %s (%s)", at, spoken);
+}
+
+/* can_prove: somebody can say who they are here: with scram_file, over MQTT 5, bare or in a WebSocket. */
+static bool can_prove(const struct doors *d, const struct entrance *e)
+{
+    bool has_mqtt = false;
+    for (unsigned i = 0; e->spoken[i] != NULL; i++)
+        has_mqtt |= strcmp(e->spoken[i], "stomp") != 0;
+    return has_mqtt && d->with.config->scram_file != NULL;
 }
 
 static void announce_closed(const struct doors *d, const struct entrance *e)
@@ -311,9 +346,13 @@ static void announce_closed(const struct doors *d, const struct entrance *e)
         return;
     char at[WHERE_MAX];
     where(e, at, sizeof(at));
-    logs_announce(
-        d->with.logs,
-        "weir: nobody can log in on %s: it is not on loopback; write allow_anonymous true to let everybody in", at);
+    bool is_said = e->asked->allow_anonymous == ANYONE_NO;
+    if (can_prove(d, e))
+        logs_announce(d->with.logs,
+                      "weir: on %s only users of the scram_file can log in, with MQTT 5 and SCRAM-SHA-256", at);
+    else
+        logs_announce(d->with.logs, "weir: nobody can log in on %s: %s; write allow_anonymous true to let everybody in",
+                      at, is_said ? "STOMP has no SCRAM" : "it is not on loopback");
 }
 
 void doors_announce(const struct doors *d)

@@ -21,12 +21,16 @@ struct logs;
 struct mem;
 struct shard;
 struct tcp_home;
+struct upgrade_way;
+struct ws_home;
 
 /* What opening needs. All borrowed; must live until doors_fini. */
 struct doors_config {
     const struct config *config;
     const struct adapter_ops *const *adapters; /* NULL-terminated, in the order of config->protocols */
+    const struct upgrade_way *ways;            /* what is spoken in WebSockets */
     struct tcp_home *home;                     /* of the shard's loop */
+    struct ws_home *ws;                        /* the same for WebSockets */
     struct shard *shard;
     struct mem *mem;
     struct logs *logs;
@@ -42,8 +46,8 @@ struct doors {
  * cure, and nothing is open. */
 enum err doors_open(struct doors *d, const struct doors_config *with, char *out_why, size_t cap) MUST_CHECK;
 
-/* doors_announce: one line per listener, "listening on 127.0.0.1:1883 and [::1]:1883 (mqtt, stomp)", and one for each
- * that lets nobody in. */
+/* doors_announce: one line per listener, "listening on 127.0.0.1:1883 and [::1]:1883 (mqtt, stomp, websockets)", and
+ * one for each that lets nobody in, or only who proves who they are. */
 void doors_announce(const struct doors *d);
 
 /* doors_close: closes the listeners. doors_fini: frees the doors, too. Both may be called again. */

@@ -2,7 +2,7 @@
 /*
  * main.c: weir, the program.
  *
- *     args ─► help, version, --test-config, or: weir_configure ─► weir_open ─► weir_run ─► weir_fini
+ *     args ─► help, version, --scram-user, --test-config, or: weir_configure ─► weir_open ─► weir_run ─► weir_fini
  *
  * Exit codes: 0 after a stop that was asked for, and for what only prints; 2 when the start failed, with one line on
  * standard error that says where and what to do.
@@ -15,7 +15,9 @@
 
 #include "app/args.h"
 #include "app/docs.h"
+#include "app/scram_user.h"
 #include "app/wiring.h"
+#include "auth/scram_verifier.h"
 #include "core/base/buf.h"
 
 enum { EXIT_DONE = 0, EXIT_NO_START = 2 };
@@ -74,6 +76,8 @@ int main(int argc, char **argv)
         return puts("weir " WEIR_VERSION) >= 0 ? EXIT_DONE : EXIT_NO_START;
     if (a.print_docs != NULL)
         return print_docs(a.print_docs);
+    if (a.scram_user != NULL)
+        return scram_user_run(a.scram_user, a.iterations != 0 ? a.iterations : SCRAM_ITERATIONS_DEFAULT);
     if (a.data != NULL) {
         weir_say_error(
             "--data %s: this version keeps everything in memory, the durable log is not built yet; start without "

@@ -178,6 +178,8 @@ void option_allowed(const struct option *o, struct buf *out)
         return;
     case OPTION_TEXT:
         buf_put_str(out, "any text");
+        if (o->max != 0)
+            buf_printf(out, " of at most %" PRIu64 " bytes", o->max);
         return;
     }
 }

@@ -38,8 +38,8 @@
     }
 
 #define NO_LOGIN                                                                                                       \
-    "passwords cannot be checked yet, and nobody is let in unchecked instead; remove this line, and write "            \
-    "allow_anonymous true only if everybody may log in"
+    "passwords cannot be checked yet, and nobody is let in unchecked instead; remove this line, and name a "           \
+    "scram_file, or write allow_anonymous true only if everybody may log in"
 #define NO_ACCESS                                                                                                      \
     "access rules cannot be kept yet, and topics are not left open instead; remove this line only if everybody who "   \
     "logs in may use every topic"
@@ -74,8 +74,10 @@ static const struct option rows[] = {
     {.name = "protocol",
      .def_text = "all",
      PER_LISTENER(protocol),
-     VERB(VERB_PROTOCOL, "mqtt | stomp | all"),
-     .help = "What is spoken on this listener. With all, the first bytes of a connection decide."},
+     VERB(VERB_PROTOCOL, "mqtt | stomp | websockets | all"),
+     .help =
+         "What is spoken on this listener. With all, the first bytes of a connection decide. mqtt and stomp are the "
+         "bare protocols; websockets is MQTT in WebSockets (subprotocols mqtt and mqttv3.1) and nothing else."},
     {.name = "socket_domain",
      .type = OPTION_ENUM,
      .values = "any|ipv4|ipv6",
@@ -85,20 +87,78 @@ static const struct option rows[] = {
     {.name = "allow_anonymous",
      .def_text = "on loopback only",
      GLOBAL(allow_anonymous),
-     VERB(VERB_ALLOW_ANONYMOUS, "true"),
+     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
      .help =
-         "Let peers log in without a name. Not written, they may on loopback addresses and unix sockets, and nowhere "
-         "else. It holds for all listeners wherever it is written, unless per_listener_settings is true. false needs "
-         "passwords, which cannot be checked yet, and ends the start."},
+         "Let peers log in without proving who they are. Not written, they may on loopback addresses and unix sockets, "
+         "and nowhere else. It holds for all listeners wherever it is written, unless per_listener_settings is true. "
+         "false needs a scram_file, and ends the start without one: a user name with a plain password proves nothing "
+         "yet."},
     {.name = "listener_allow_anonymous",
      .def_text = "what allow_anonymous says",
      PER_LISTENER(listener_allow_anonymous),
-     VERB(VERB_ALLOW_ANONYMOUS, "true"),
-     .help = "allow_anonymous for this listener alone; false ends the start here, too."},
+     VERB(VERB_ALLOW_ANONYMOUS, "true | false"),
+     .help = "allow_anonymous for this listener alone, whatever that says; false needs a scram_file here, too."},
     {.name = "per_listener_settings",
      SWITCH(0),
      GLOBAL(per_listener_settings),
      .help = "With true, allow_anonymous holds for the listener it is written below, and must be written below one."},
+    {.name = "scram_file",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     GLOBAL(scram_file),
+     .help = "File of the users who can prove who they are by SCRAM-SHA-256 (MQTT 5 enhanced authentication), one "
+             "per line as weir --scram-user NAME prints it. Read at the start only: SIGHUP does not read it again."},
+
+    /* ---- what a listener serves */
+    {.name = "max_qos",
+     .type = OPTION_UINT,
+     .max = 2,
+     .def = 2,
+     PER_LISTENER(qos_max),
+     .help = "Highest QoS that publishers may use here and subscribers are granted. MQTT 5 peers are told; a publish "
+             "above it ends the connection."},
+    {.name = "conformance",
+     .type = OPTION_ENUM,
+     .values = "strict|lenient",
+     .def_text = "strict",
+     PER_LISTENER(is_lenient),
+     .help = "lenient overlooks what real devices are known to get wrong, and nothing else: reserved bits in the first "
+             "byte of SUBSCRIBE, UNSUBSCRIBE and PUBREL; DUP at QoS 0; the reserved CONNECT flag; a will's QoS or "
+             "RETAIN without a will; in 3.1.1 a password without a user name; in 5.0 lengths not in their shortest "
+             "form; a WebSocket without a subprotocol. docs/mqtt.md has the statements."},
+    {.name = "server_reference",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     .max = 1024,
+     PER_LISTENER(server_reference),
+     .help = "Who serves instead (\"hub2.example.com:1883 hub3.example.com\"): told to MQTT 5 peers that are refused "
+             "because a limit is reached, and when the broker stops."},
+    {.name = "server_moved",
+     SWITCH(0),
+     PER_LISTENER(has_moved),
+     .help =
+         "Refuse every MQTT peer here with Server moved and the server_reference, which is needed then. STOMP has no "
+         "word for it and is served."},
+    {.name = "websockets_origin",
+     .scope = SCOPE_LISTENER,
+     .def_text = "the page's own host, see websockets_host",
+     .offset = (uint32_t)offsetof(struct config_listener, ws_origins),
+     VERB(VERB_WS_ORIGIN, "SCHEME://HOST[:PORT] | *"),
+     .help = "Web pages of this origin may open WebSockets here; * stands for all. Several lines add up. A page that "
+             "was loaded from the very host and port it connects to needs no line."},
+    {.name = "websockets_host",
+     .scope = SCOPE_LISTENER,
+     .def_text = "localhost and IP addresses",
+     .offset = (uint32_t)offsetof(struct config_listener, ws_hosts),
+     VERB(VERB_WS_HOST, "NAME"),
+     .help = "A host name under which pages of this machine may be loaded and connect back here, besides localhost and "
+             "IP addresses. Several lines add up."},
+    {.name = "websockets_path",
+     .scope = SCOPE_LISTENER,
+     .def_text = "any path",
+     .offset = (uint32_t)offsetof(struct config_listener, ws_paths),
+     VERB(VERB_WS_PATH, "/PATH"),
+     .help = "WebSockets are opened at this path only. Several lines add up."},
 
     /* ---- the broker */
     {.name = "persistent_client_expiration",
@@ -118,6 +178,31 @@ static const struct option rows[] = {
      SWITCH(1),
      GLOBAL(retain_available),
      .help = "With false, retained messages are refused."},
+    {.name = "queued_overflow",
+     .type = OPTION_ENUM,
+     .values = "drop-new|drop-head",
+     .def_text = "drop-new",
+     GLOBAL(session_drop_head),
+     .help = "What goes when a session's queue is full (max_queued_messages, max_queued_bytes): the message that does "
+             "not fit, or the oldest that waits."},
+    {.name = "check_payload_format",
+     SWITCH(0),
+     GLOBAL(check_payload_format),
+     .help = "Refuse MQTT 5 messages whose Payload Format Indicator says UTF-8 and whose payload is not."},
+    {.name = "response_information",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     .max = 1024,
+     GLOBAL(response_information),
+     .help = "What MQTT 5 peers that ask for Response Information are told, commonly the topic their responses go to; "
+             "%c in it stands for the client id."},
+    {.name = "sys_interval",
+     .type = OPTION_UINT,
+     .unit = "s",
+     .max = 65535,
+     .def = 10,
+     GLOBAL(sys_interval_s),
+     .help = "Time between two updates of the $SYS topics; 0: there are none."},
     {.name = "memory_limit",
      .type = OPTION_UINT,
      .unit = "bytes",
@@ -174,16 +259,12 @@ static const struct option rows[] = {
     LATER("log_facility", NULL, NULL),
     LATER("log_timestamp_format", NULL, "times are always written as 2026-11-21T10:30:00.000Z"),
     LATER("max_inflight_bytes", "0", "max_inflight_messages"),
-    LATER("max_qos", "2", NULL),
-    LATER("max_topic_alias", NULL, NULL),
     LATER("message_size_limit", "0", "max_packet_size, which ends the connection"),
     LATER("persistence", "false", "everything is in memory"),
     LATER("persistence_file", NULL, "everything is in memory"),
     LATER("persistence_location", NULL, "everything is in memory"),
-    LATER("sys_interval", "0", NULL),
     LATER("upgrade_outgoing_qos", "false", NULL),
     LATER("http_dir", NULL, NULL),
-    LATER("websockets_headers_size", NULL, NULL),
     LATER("websockets_log_level", NULL, NULL),
     LATER("retry_interval", NULL, "does nothing in mosquitto 2 either"),
     LATER("store_clean_interval", NULL, "does nothing in mosquitto 2 either"),
@@ -244,7 +325,6 @@ static const struct option rows[] = {
             "listeners cannot be tied to an interface yet; name its address in the listener line instead"),
     REFUSED("proxy_protocol_v2", "false", "the PROXY header is not understood yet; remove this listener"),
     REFUSED("proxy_protocol_v2_require_tls", "false", "the PROXY header is not understood yet; remove this listener"),
-    REFUSED("websockets_origin", NULL, "WebSocket is not built yet; remove this listener"),
     REFUSED("cafile", NULL, NO_TLS),
     REFUSED("capath", NULL, NO_TLS),
     REFUSED("certfile", NULL, NO_TLS),

@@ -32,7 +32,7 @@ enum option_type {
     OPTION_UINT, /* a whole number in `unit`, min .. max, or one with a suffix of that unit */
     OPTION_AGE,  /* a whole number and one of h d w m y (m: 30 days, y: 365 days); kept in seconds */
     OPTION_ENUM, /* one of the words in `values`, "a|b|c"; kept as its place */
-    OPTION_TEXT, /* the rest of the line */
+    OPTION_TEXT, /* the rest of the line, at most `max` bytes unless that is 0 */
     OPTION_VERB, /* config.c has a function of its own for it; `values` says how it is written */
 };
 
@@ -47,6 +47,9 @@ enum option_verb {
     VERB_LOG_DEST,
     VERB_LOG_TYPE,
     VERB_INCLUDE_DIR,
+    VERB_WS_ORIGIN,
+    VERB_WS_HOST,
+    VERB_WS_PATH,
     VERB_N
 };
 

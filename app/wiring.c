@@ -2,7 +2,7 @@
 /*
  * wiring.c: the one place that knows everybody.
  *
- *     adapters[]: mqtt, stomp            a new protocol: one row
+ *     adapters[]: mqtt, stomp, websockets ─► ways[]: mqtt        a new protocol: one row, and its name
  *
  *     heap ─► config ─► log ─► loop ─► store ─► shard ─► doors (listeners) ─► signals ─► loop runs ─┐
  *      ▲                                                                                            │
@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/args.h"
@@ -38,15 +39,27 @@
 #include "persist/store_mem.h"
 #include "proto_mqtt/mqtt_adapter.h"
 #include "proto_stomp/stomp_adapter.h"
+#include "transport/http_upgrade.h"
 
 /* Every protocol, in the order in which they are asked whether the first bytes are theirs. */
 static const struct adapter_ops *const adapters[] = {
     &mqtt_adapter,
     &stomp_adapter,
+    &http_upgrade_adapter,
     NULL,
 };
 
-_Static_assert(ARRAY_N(adapters) <= ARRAY_N(((struct weir *)0)->protocols), "make room in struct weir");
+/* Their names in configurations. */
+static const char *const protocols[] = {"mqtt", "stomp", "websockets", NULL};
+
+_Static_assert(ARRAY_N(adapters) == ARRAY_N(protocols), "each protocol has a name");
+
+/* What is spoken in WebSockets, by the subprotocol a peer asks for; STOMP is not, yet. */
+static const struct upgrade_way ways[] = {
+    {"mqtt", &mqtt_adapter},
+    {"mqttv3.1", &mqtt_adapter},
+    {NULL, NULL},
+};
 
 /* ---- saying ------------------------------------------------------------------------------------------------- */
 
@@ -141,6 +154,7 @@ static void stop(struct weir *w)
 {
     w->is_stopping = true;
     log_line(&w->logs.log, LOG_INFO, "stopping");
+    w->ws.is_going_away = true;
     doors_close(&w->doors);
     shard_stop(w->shard, WEIR_STOP_MS, on_stopped, w);
 }
@@ -160,6 +174,13 @@ static bool on_turn(void *ctx)
 
 /* ---- opening ------------------------------------------------------------------------------------------------ */
 
+static uint64_t random_seed(void)
+{
+    struct rng r;
+    rng_init_random(&r);
+    return rng_u64(&r);
+}
+
 void weir_init(struct weir *w)
 {
     *w = (struct weir){.signals = {.fd = -1}};
@@ -168,15 +189,36 @@ void weir_init(struct weir *w)
     mem_init(&w->mem_loop, &w->heap, "loop");
     mem_init(&w->mem_store, &w->heap, "store");
     mem_init(&w->mem_doors, &w->heap, "listeners");
-    for (size_t i = 0; adapters[i] != NULL; i++)
-        w->protocols[i] = adapters[i]->name;
-    config_init(&w->config, &w->mem_config, w->protocols, on_config_line, NULL);
+    mem_init(&w->mem_auth, &w->heap, "users");
+    verifiers_init(&w->verifiers, &w->mem_auth, random_seed());
+    config_init(&w->config, &w->mem_config, protocols, on_config_line, NULL);
+}
+
+/* load_users: the scram_file. */
+static enum err load_users(struct weir *w)
+{
+    const char *path = w->config.scram_file;
+    char why[1024], place[512];
+    struct stat st;
+    if (path == NULL)
+        return ERR_OK;
+    config_place(config_scram_place(&w->config), place, sizeof(place));
+    enum err e = verifiers_load(&w->verifiers, path, why, sizeof(why));
+    if (e != ERR_OK)
+        weir_say_error("%sscram_file: %s", place, why);
+    else if (verifiers_n(&w->verifiers) == 0)
+        weir_say_error("%sscram_file: %s: has no users; make lines for it with weir --scram-user NAME", place, path);
+    else if (stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
+        weir_say_error("%sscram_file: %s: everybody can read or write it; chmod o-rw", place, path);
+    return e;
 }
 
 enum err weir_configure(struct weir *w, const struct args *a)
 {
     enum err e = a->config_file != NULL ? config_file(&w->config, a->config_file) : ERR_OK;
-    return e == ERR_OK ? config_finish(&w->config, a->port) : e;
+    if (e == ERR_OK)
+        e = config_finish(&w->config, a->port);
+    return e == ERR_OK ? load_users(w) : e;
 }
 
 static enum err open_logs(struct weir *w, const struct args *a)
@@ -189,18 +231,30 @@ static enum err open_logs(struct weir *w, const struct args *a)
     return e;
 }
 
-static uint64_t random_seed(void)
+/* open_auth: who can prove who they are; *out NULL without a scram_file. */
+static enum err open_auth(struct weir *w, struct auth **out)
 {
-    struct rng r;
-    rng_init_random(&r);
-    return rng_u64(&r);
+    *out = NULL;
+    if (w->config.scram_file == NULL)
+        return ERR_OK;
+    enum err e =
+        scram_auth_init(&w->auth, &(struct scram_auth_config){.verifiers = &w->verifiers, .log = &w->logs.log});
+    if (e != ERR_OK)
+        weir_say_error("scram_file: the system has no random numbers");
+    *out = &w->auth.base;
+    return e;
 }
 
 static enum err open_shard(struct weir *w)
 {
+    struct auth *auth;
+    enum err e = open_auth(w, &auth);
+    if (e != ERR_OK)
+        return e;
     w->heap.bytes_max = w->config.memory_bytes_max;
     w->loop = loop_ev_new(&w->mem_loop);
     tcp_home_init(&w->tcp, w->loop, &w->mem_doors);
+    ws_home_init(&w->ws, &w->mem_doors, w->config.limits.ws_message_bytes_max);
     struct store *store = store_mem_new(&w->mem_store, &(struct store_mem_config){.keep = false});
     if (w->loop == NULL || store == NULL)
         return out_of_memory();
@@ -210,6 +264,11 @@ static enum err open_shard(struct weir *w)
                               .store = store,
                               .limits = w->config.limits,
                               .seed = random_seed(),
+                              .auth = auth,
+                              .response_information = w->config.response_information,
+                              .sys_interval_s = (uint32_t)w->config.sys_interval_s,
+                              .session_drop_head = w->config.session_drop_head,
+                              .check_payload_format = w->config.check_payload_format,
                               .retain_available = w->config.retain_available,
                               .queue_qos0 = w->config.queue_qos0_messages};
     w->shard = shard_new(&sc);
@@ -223,7 +282,14 @@ static enum err open_shard(struct weir *w)
 static enum err open_doors(struct weir *w)
 {
     char why[1400];
-    struct doors_config with = {&w->config, adapters, &w->tcp, w->shard, &w->mem_doors, &w->logs};
+    struct doors_config with = {.config = &w->config,
+                                .adapters = adapters,
+                                .ways = ways,
+                                .home = &w->tcp,
+                                .ws = &w->ws,
+                                .shard = w->shard,
+                                .mem = &w->mem_doors,
+                                .logs = &w->logs};
     enum err e = doors_open(&w->doors, &with, why, sizeof(why));
     w->has_doors = e == ERR_OK;
     if (e != ERR_OK)
@@ -301,12 +367,14 @@ void weir_fini(struct weir *w)
     if (w->has_doors)
         doors_fini(&w->doors); /* connections pointed there */
     if (w->loop != NULL) {
+        ws_home_fini(&w->ws);
         tcp_home_fini(&w->tcp);
         w->loop->ops->destroy(w->loop);
     }
     remove_pid_file(w);
     if (w->has_logs)
         logs_close(&w->logs);
+    verifiers_fini(&w->verifiers);
     config_fini(&w->config);
     BUG_ON(was_whole && w->heap.bytes != 0);
 }

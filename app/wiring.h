@@ -16,11 +16,14 @@
 #include "app/config.h"
 #include "app/doors.h"
 #include "app/logs.h"
+#include "auth/scram_auth.h"
+#include "auth/verifiers.h"
 #include "core/base/check.h"
 #include "core/base/err.h"
 #include "core/base/mem.h"
 #include "core/loop.h"
 #include "transport/tcp.h"
+#include "transport/ws.h"
 
 struct args;
 struct shard;
@@ -31,12 +34,14 @@ struct store;
 /* owner: main */
 struct weir {
     struct mem_heap heap;
-    struct mem mem_config, mem_loop, mem_store, mem_doors;
+    struct mem mem_config, mem_loop, mem_store, mem_doors, mem_auth;
     struct config config;
-    const char *protocols[8]; /* names, for the config; NULL-terminated */
     struct logs logs;
     struct loop *loop;
-    struct tcp_home tcp; /* of loop's pipes; to be closed if there is a loop */
+    struct tcp_home tcp;        /* of loop's pipes; to be closed if there is a loop */
+    struct ws_home ws;          /* the same */
+    struct verifiers verifiers; /* of the scram_file; empty without one */
+    struct scram_auth auth;
     struct shard *shard;
     struct doors doors;
     struct loop_io signals; /* a signalfd; fd -1: not open */
