@@ -13,7 +13,7 @@
 #   3. Folders that must not touch the operating system do not include its headers (NO_SYSTEM).
 cmake_minimum_required(VERSION 3.25)
 
-set(FOLDERS core/base core transport proto_mqtt proto_stomp persist bridge admin app)
+set(FOLDERS core/base core transport proto_mqtt proto_stomp persist auth bridge admin app)
 
 set(MAY_core/base   core/base)
 set(MAY_core        core core/base)
@@ -21,6 +21,7 @@ set(MAY_transport   transport core core/base)
 set(MAY_proto_mqtt  proto_mqtt core core/base)
 set(MAY_proto_stomp proto_stomp core core/base)
 set(MAY_persist     persist core core/base)
+set(MAY_auth        auth core core/base)
 set(MAY_bridge      bridge core core/base)
 set(MAY_admin       admin core core/base)
 set(MAY_app         ${FOLDERS})
@@ -29,7 +30,8 @@ set(MAY_FILE_bridge proto_mqtt/mqtt_wire.h) # a bridge speaks MQTT as a peer doe
 # <header pattern> <files that may include it>
 set(LIBRARIES
     "^(ev|ev\\+\\+|event)\\.h$"  "^core/loop_ev\\.c$"
-    "^(mbedtls|psa|everest)/"    "^(transport/tls[^/]*|app/passw[^/]*)\\.[ch]$"
+    "^(mbedtls|psa|everest)/"    "^(transport/tls\\.c$|auth/)"
+    "^llhttp"                    "^transport/http_upgrade\\.c$"
     "^(protobuf-c|google/protobuf-c)/" "^(persist|bridge)/"
     "^(cmocka|check)\\.h$"       "^$"
     "^(openssl|gnutls|wolfssl|nats|sqlite3|lmdb)" "^$")
@@ -133,7 +135,7 @@ function(expect name file line count)
   set(root ${SELF_TEST}/${name})
   file(REMOVE_RECURSE ${root})
   foreach(header core/base/err.h core/adapter.h transport/tcp.h proto_mqtt/mqtt_wire.h proto_mqtt/mqtt_conn.h
-                 proto_stomp/stomp_wire.h persist/wal.h admin/http.h app/config.h tests/support/guard.h)
+                 proto_stomp/stomp_wire.h persist/wal.h auth/scram.h admin/http.h app/config.h tests/support/guard.h)
     file(WRITE ${root}/${header} "#include <stddef.h>\n")
   endforeach()
   file(APPEND ${root}/${file} "#include <stdint.h>\n${line}\nint x[3];\n")
@@ -165,6 +167,13 @@ if(DEFINED SELF_TEST)
   expect(ev         core/shard.c    "#include <ev.h>" 1)
   expect(tls_ok     transport/tls.c "#include <mbedtls/ssl.h>" 0)
   expect(tls        transport/tcp.c "#include <mbedtls/ssl.h>" 1)
+  expect(crypto_ok  auth/a.c        "#include <mbedtls/md.h>" 0)
+  expect(crypto     app/a.c         "#include <mbedtls/md.h>" 1)
+  expect(auth_ok    auth/a.c        "#include \"core/adapter.h\"" 0)
+  expect(auth       auth/a.c        "#include \"transport/tcp.h\"" 1)
+  expect(to_auth    proto_mqtt/a.c  "#include \"auth/scram.h\"" 1)
+  expect(llhttp_ok  transport/http_upgrade.c "#include <llhttp.h>" 0)
+  expect(llhttp     transport/ws.c  "#include <llhttp.h>" 1)
   expect(pb_ok      persist/a.c     "#include <protobuf-c/protobuf-c.h>" 0)
   expect(pb         core/a.c        "#include <protobuf-c/protobuf-c.h>" 1)
   expect(socket_ok  transport/a.c   "#include <sys/socket.h>" 0)

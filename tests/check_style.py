@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-PRODUCT = ("app", "core", "transport", "proto_mqtt", "proto_stomp", "persist", "bridge", "admin")
+PRODUCT = ("app", "core", "transport", "proto_mqtt", "proto_stomp", "persist", "auth", "bridge", "admin")
 OTHERS = ("tests", "bench")
 
 HEADER_LINES_MAX = 250

@@ -2,24 +2,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """spec_coverage.py: which rules of the specifications have code, and which have a test.
 
-    tests/spec_coverage.py [--list] [ROOT]   a summary; with --list every rule that has only one of the two
+    tests/spec_coverage.py [ROOT]            a summary; exit 1 for tags that cannot be right
+    tests/spec_coverage.py --list [ROOT]     the same, and every rule of a server without code or without a test
+    tests/spec_coverage.py --report [ROOT]   writes docs/conformance.md
+    tests/spec_coverage.py --check [ROOT]    exit 1 if a rule has no code or no test, or docs/conformance.md is out of date
     tests/spec_coverage.py --self-test
 
-A rule is named by its tag, where it is enforced and again where it is tested:
+The rules of MQTT are listed in tests/spec/mqtt5.txt and mqtt311.txt. A rule is named by its tag where it is enforced and again
+where it is tested; the two versions number differently, so what stands behind "3.1.1:" (up to the next ';' or the end of the
+comment, string or line) is a number of 3.1.1, what stands behind "both:" one that is the same rule in both, all else 5.0:
 
-    [MQTT-3.3.1-4]                    a statement of MQTT 5 or 3.1.1, by its own number
-    [MQTT-3.3.1-1, -4; MQTT-4.7.3-2]  several
-    STOMP 1.2 §Heart-beating          a section of a STOMP specification, by its title
+    [MQTT-3.3.1-4]                              a statement of 5.0
+    [MQTT-3.3.1-1, -4; MQTT-4.7.3-2]            several
+    [MQTT-3.3.1-5] to [MQTT-3.3.1-8]            these two and those between them
+    [MQTT-3.1.2-14]; 3.1.1: [MQTT-3.1.2-16]     the same rule in the two versions
+    both: [MQTT-3.12.4-1]                       the same, under one number
+    STOMP 1.2 §Heart-beating                    a section of a STOMP specification, by its title
 
-Exit 1 only for a tag that cannot be right (a typo hides a rule for ever); what is missing is a report, not a failure.
+It counts as code in a function, a table or a macro (or in the comment in front of it), not in an essay or at a prototype: those
+explain. It counts as a test in a test_*.c, a suite of tests/contract, a test_*.py, or on the line `test name ...` of a wire table;
+in tables named *_v3.txt every number is one of 3.1.1. A table's test that claims a version has to connect in that version.
 """
 import os
 import re
 import sys
 
-CODE = ("app", "core", "transport", "proto_mqtt", "proto_stomp", "persist", "bridge", "admin")
+CODE = ("app", "core", "transport", "proto_mqtt", "proto_stomp", "auth", "persist", "bridge", "admin")
 TESTS = ("tests",)
 NOT_ABOUT_THE_PRODUCT = ("tests/check_style.py", "tests/spec_coverage.py")
+VERSIONS = (("5.0", "tests/spec/mqtt5.txt"), ("3.1.1", "tests/spec/mqtt311.txt"))
+DOCUMENT = "docs/conformance.md"
+PLACES_SHOWN = 3
 
 STOMP_SECTIONS = (
     "Abstract", "Overview", "Background", "Protocol Overview", "Changes in the Protocol", "Design Philosophy",
@@ -37,89 +50,502 @@ MQTT_LIKE = re.compile(r"\[\s*MQTT\s*[-–. ][^\]\n]{0,120}\]?")
 MQTT_TAGS = re.compile(r"\[MQTT-[1-7](\.\d{1,2}){1,3}-\d{1,2}([,;] (MQTT-[1-7](\.\d{1,2}){1,3})?-\d{1,2})*\]")
 STOMP_LIKE = re.compile(r"STOMP[ -]?(v?\d\S*)\s+(?:§|section\b)\s*(.{0,40})", re.I)
 STOMP_TAG = re.compile(r"STOMP (1\.[012]) §(%s)(?![\w-])" % SECTION, re.I)
+VERSION_MARK = re.compile(r";|\b(both):|(?<![\d.])(3\.1\.1)(?::|(?= \[MQTT-))")
 
 
-def tags_of(text):
-    """(line, tag or None, as written) for everything in text that is a tag or looks like one."""
-    for match in MQTT_LIKE.finditer(text):
-        line, section = text.count("\n", 0, match.start()) + 1, None
+# ------------------------------------------------------------------------------------------------ tags in a text
+
+def numbers_of(written):
+    """"[MQTT-1.5.4-1, -2; MQTT-4.7.3-2]" -> the three tags."""
+    section = None
+    for own, number in re.findall(r"(?:MQTT-([\d.]+))?-(\d+)", written):
+        section = own or section
+        yield "[MQTT-%s-%s]" % (section, number)
+
+
+def between(first, last):
+    """The tags after `first` and before `last` of one section."""
+    (section, low), (other, high) = (tag[:-1].rsplit("-", 1) for tag in (first, last))
+    return ["%s-%d]" % (section, n) for n in range(int(low) + 1, int(high))] if section == other else []
+
+
+def versions_at(scope, at, default):
+    """The versions that a tag at this place of its comment, string or line speaks of."""
+    mark = None
+    for match in VERSION_MARK.finditer(scope, 0, at + 6):
+        if match.start() < at and not inside_brackets(scope, match.start()):
+            mark = match
+    if mark and mark.group(1):
+        return ("5.0", "3.1.1")
+    return ("3.1.1",) if mark and mark.group(2) else (default,)
+
+
+def inside_brackets(scope, at):
+    return scope.rfind("[MQTT", 0, at) > scope.rfind("]", 0, at)
+
+
+def tags_of(scope, default="5.0"):
+    """(offset, version, tag or None, as written) for everything in one comment, string or line that is a tag or looks like one."""
+    before = None
+    for match in MQTT_LIKE.finditer(scope):
+        tags = list(numbers_of(match.group(0)))
         if not MQTT_TAGS.fullmatch(match.group(0)):
-            yield line, None, match.group(0)
+            yield match.start(), None, None, match.group(0)
+            before = None
             continue
-        for own, number in re.findall(r"(?:MQTT-([\d.]+))?-(\d+)", match.group(0)):
-            section = own or section
-            yield line, "[MQTT-%s-%s]" % (section, number), match.group(0)
-    for match in STOMP_LIKE.finditer(text):
+        if before and re.fullmatch(r"[\s*]+to[\s*]+", scope[before[0]:match.start()]):
+            tags = between(before[1], tags[0]) + tags
+        for version in versions_at(scope, match.start(), default):
+            for tag in tags:
+                yield match.start(), version, tag, match.group(0)
+        before = match.end(), tags[-1]
+    for match in STOMP_LIKE.finditer(scope):
         tag = STOMP_TAG.match(match.group(0))
-        name = tag and "STOMP %s §%s" % (tag.group(1), tag.group(2).lower())
-        yield text.count("\n", 0, match.start()) + 1, name, match.group(0)
+        yield match.start(), "STOMP", tag and "STOMP %s §%s" % (tag.group(1), tag.group(2).lower()), match.group(0)
+
+
+# ------------------------------------------------------------------------------------------------ where a tag stands
+
+C_TOKEN = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|^[ \t]*#(?:\\\n|[^\n])*|[{};]", re.S | re.M)
+
+
+class Item:
+    """One definition at the top level of a C file, with the comment in front of it."""
+
+    def __init__(self):
+        self.head, self.scopes, self.is_open, self.end_of_line = "", [], False, -1
+
+    def name(self):
+        """The function, table or macro it defines; None for everything that only declares."""
+        head = re.sub(r"__attribute__\s*\(\(.*?\)\)", " ", self.head, flags=re.S).strip()
+        macro = re.match(r"#\s*define\s+(\w+)", head)
+        if macro:
+            return macro.group(1)
+        table = re.search(r"(\w+)\s*(?:\[[^\]]*\]\s*)*=", head)
+        if table and self.is_open:
+            return table.group(1)
+        function = re.search(r"(\w+)\s*\(", head)
+        return function.group(1) if function and self.is_open and head.endswith(")") else None
+
+
+def c_scopes(text):
+    """(name of the definition or None, offset, comment or string) of a C file."""
+    items, item, depth, last = [], Item(), 0, 0
+
+    def close(at):
+        nonlocal item
+        end = text.find("\n", at)
+        item.end_of_line = len(text) if end == -1 else end
+        items.append(item)
+        item = Item()
+
+    for token in C_TOKEN.finditer(text):
+        word, at = token.group(0), token.start()
+        if depth == 0 and not item.is_open:
+            item.head += text[last:at]
+        last = token.end()
+        if word[0] in "/\"'":
+            behind = items and at < items[-1].end_of_line and not item.head.strip()
+            (items[-1] if behind else item).scopes.append((at, word))
+        elif word.lstrip()[0] == "#":
+            item.scopes.append((at, word))
+            if depth == 0:
+                item.head = word.lstrip()
+                close(token.end())
+        elif word == "{":
+            depth += 1
+            item.is_open = True
+        elif word == "}":
+            depth = 0 if at == 0 or text[at - 1] == "\n" else max(0, depth - 1)
+            if depth == 0 and item.head.rstrip().endswith(")") and "=" not in item.head:
+                close(token.end())
+        elif depth == 0:
+            close(token.end())
+    for item in items + [item]:
+        for at, scope in item.scopes:
+            yield item.name(), at, scope
+
+
+def python_scopes(text):
+    """(Class.function or None, offset, line) of a Python file."""
+    where, at = [], 0
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip())
+        if line.strip():
+            where = [outer for outer in where if outer[0] < indent]
+        yield ".".join(name for _, name in where if name) if any(kind for kind, _ in where) else None, at, line
+        definition = re.match(r"\s*(?:class|def)\s+(\w+)", line)
+        if definition:
+            where.append((indent, definition.group(1)))
+        at += len(line) + 1
+
+
+def python_places(text):
+    for name, at, line in python_scopes(text):
+        yield name if name and re.search(r"(^|\.)test", name) else None, at, line
+
+
+LEVEL = re.compile(r"'(?:MQTT|MQIsdp)'\s*(0[345])")
+
+
+def table_tests(text):
+    """(name, offset, tags' line, protocol levels it connects with) of a wire table."""
+    names, tests, step = {}, [], None
+    for match in re.finditer(r"(?m)^(\S.*(?:\n[ \t]+\S.*)*)", text):
+        line = match.group(0)
+        if line.startswith("let "):
+            name, _, value = line[4:].partition("=")
+            names[name.strip()] = value
+        elif line.startswith("test "):
+            step = []
+            tests.append((line.split()[1], match.start(), line, step))
+        elif step is not None:
+            step.append(line)
+    for name, at, line, steps in tests:
+        body = "\n".join(steps)
+        for _ in range(4):  # names in names
+            body = re.sub(r"\$(\w+)", lambda m: names.get(m.group(1), ""), body)
+        yield name, at, line, set(LEVEL.findall(body))
+
+
+# ------------------------------------------------------------------------------------------------ collecting
+
+class Found:
+    def __init__(self):
+        self.places = {"5.0": {}, "3.1.1": {}, "STOMP": {}}
+        self.malformed, self.false = [], []
+
+    def scope(self, path, place, text, at, scope, default="5.0"):
+        for offset, version, tag, written in tags_of(scope, default):
+            if not tag:
+                self.malformed.append("%s:%d: %s" % (path, text.count("\n", 0, at + offset) + 1, written))
+            elif place or version == "STOMP":
+                places = self.places[version].setdefault(tag, [])
+                if (path, place) not in places:
+                    places.append((path, place))
+
+
+def is_test(path):
+    folder, name = os.path.split(path)
+    return name.startswith("test_") or folder == "tests/contract" or (folder.startswith("tests/wire/") and name.endswith(".txt"))
+
+
+def scan_table(found, path, text):
+    default = "3.1.1" if path.endswith("_v3.txt") else "5.0"
+    for name, at, line, levels in table_tests(text):
+        found.scope(path, name, text, at, line, default)
+        claims = {version for _, version, tag, _ in tags_of(line, default) if tag}
+        if levels and "5.0" in claims and "05" not in levels:
+            found.false.append("%s: test %s has numbers of 5.0 and connects in 3.x only" % (path, name))
+        if levels and "3.1.1" in claims and not levels & {"03", "04"}:
+            found.false.append("%s: test %s has numbers of 3.1.1 and connects in 5.0 only" % (path, name))
+
+
+def scan_file(found, path, text):
+    if "MQTT" not in text and "STOMP" not in text:
+        return
+    is_table = path.startswith("tests/wire/") and path.endswith(".txt")
+    if is_table and "/mqtt" in path:
+        scan_table(found, path, text)
+        rest = [(None, text.count("\n", 0, 0), text)]
+    elif path.endswith((".c", ".h", ".inc")):
+        rest = c_scopes(text)
+    elif path.endswith(".py"):
+        rest = python_places(text)
+    else:
+        rest = [(os.path.basename(path), 0, text)]
+    counts = not path.startswith("tests/") or is_test(path)
+    for place, at, scope in rest:
+        if "MQTT" in scope or "STOMP" in scope:
+            found.scope(path, place if counts else None, text, at, scope)
 
 
 def collect(root, folders):
-    """tag -> places, and the malformed ones."""
-    places, malformed = {}, []
+    found = Found()
     for folder in folders:
         for where, inner, files in os.walk(os.path.join(root, folder)):
             inner.sort()
             for name in sorted(files):
                 path = os.path.relpath(os.path.join(where, name), root)
-                if not name.endswith((".c", ".h", ".py", ".txt", ".inc")) or path in NOT_ABOUT_THE_PRODUCT:
-                    continue
-                with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
-                    for line, tag, written in tags_of(file.read()):
-                        if tag:
-                            places.setdefault(tag, []).append("%s:%d" % (path, line))
-                        else:
-                            malformed.append("%s:%d: %s" % (path, line, written))
-    return places, malformed
+                if name.endswith((".c", ".h", ".py", ".txt", ".inc")) and path not in NOT_ABOUT_THE_PRODUCT \
+                        and not path.startswith("tests/spec/"):
+                    with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
+                        scan_file(found, path, file.read())
+    found.malformed = list(dict.fromkeys(found.malformed))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the lists
+
+class Statement:
+    def __init__(self, tag, binds, text, chapter, unsure):
+        self.tag, self.binds, self.text, self.chapter, self.unsure = tag, binds, text, chapter, unsure
+        self.exception, self.code, self.tests = None, [], []
+
+    def gaps(self):
+        """What is missing: "code", "test", both or nothing."""
+        if self.binds == "client" or self.exception:
+            return []
+        return [what for what, places in (("code", self.code), ("test", self.tests)) if not places]
+
+
+STATEMENT = re.compile(r"(\[MQTT-[\d.]+-\d+\])\s+(server|both|client)(\??)\s+(\S.*)")
+
+
+def read_list(text):
+    """(statements, errors) of tests/spec/*.txt."""
+    statements, errors, chapter, seen = [], [], "", set()
+    for n, line in enumerate(text.split("\n"), 1):
+        match = STATEMENT.fullmatch(line)
+        if match and match.group(1) not in seen:
+            statements.append(Statement(match.group(1), match.group(2), match.group(4), chapter, bool(match.group(3))))
+            seen.add(match.group(1))
+        elif re.match(r"# \d", line):
+            chapter = line[2:]
+        elif line.startswith("  except: ") and statements and not statements[-1].exception:
+            statements[-1].exception = line[10:].strip()
+        elif line.strip() and not line.startswith("#"):
+            errors.append("%d: %s: %s" % (n, "twice" if match else "not understood", line))
+    if [s.tag for s in statements] != in_order(s.tag for s in statements):
+        errors.append("the statements are not in the order of their numbers")
+    return statements, errors
 
 
 def in_order(tags):
     return sorted(tags, key=lambda tag: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", tag)])
 
 
-def self_test():
+def rank(place):
+    """Wire tables say most, then unit tests, then the rest; code in the order of the message's way."""
+    order = ("tests/wire", "tests/unit", "tests/contract", "tests/sim", "tests/e2e", "proto_mqtt", "core", "transport", "auth")
+    return (next((i for i, start in enumerate(order) if place[0].startswith(start)), len(order)), place)
+
+
+def read_rules(root, code, tests):
+    """(version -> statements with their places, errors)."""
+    rules, errors = {}, []
+    for version, path in VERSIONS:
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            rules[version], wrong = read_list(file.read())
+        errors += ["%s:%s" % (path, line) for line in wrong]
+        known = {s.tag for s in rules[version]}
+        for found in (code, tests):
+            for tag, places in found.places[version].items():
+                if tag not in known:
+                    errors.append("%s is no statement of %s: %s" % (tag, version, ", ".join("%s: %s" % p for p in places)))
+        for s in rules[version]:
+            s.code = sorted(code.places[version].get(s.tag, []), key=rank)
+            s.tests = sorted(tests.places[version].get(s.tag, []), key=rank)
+    return rules, errors + tests.false
+
+
+# ------------------------------------------------------------------------------------------------ the document
+
+def totals(statements):
+    bound = [s for s in statements if s.binds != "client"]
+    excepted = [s for s in bound if s.exception]
+    return len(statements), len(bound), len([s for s in bound if not s.exception and not s.gaps()]), len(excepted), \
+        len([s for s in bound if s.gaps()])
+
+
+def cell(places, strip):
+    shown = ["%s: `%s`" % (path[len(strip):] if path.startswith(strip) else path, place) for path, place in places[:PLACES_SHOWN]]
+    more = len(places) - len(shown)
+    return "<br>".join(shown) + (" and %d more" % more if more > 0 else "") if shown else "**missing**"
+
+
+def document(rules):
+    out = ["# Conformance", "",
+           "Every numbered normative statement of the two OASIS specifications of MQTT, in our own words, with the place in the code",
+           "that enforces it and the tests that would fail if it did not. Written by `./dev spec --report` from tests/spec/*.txt and",
+           "the tags in code and tests; the check `spec` fails when a statement has no code or no test and when this page is not up to",
+           "date. Tests are below tests/; a name behind a wire table is that of the conversation.", "",
+           "| MQTT | statements | bind a server | with code and test | exceptions | missing |", "|---|---:|---:|---:|---:|---:|"]
+    for version, _ in VERSIONS:
+        out.append("| %s | %d | %d | %d | %d | %d |" % ((version,) + totals(rules[version])))
+    for version, _ in VERSIONS:
+        out += ["", "## MQTT " + version]
+        chapter = None
+        for s in rules[version]:
+            if s.chapter != chapter:
+                chapter = s.chapter
+                out += ["", "### " + chapter, "", "| statement | what it says | code | tests |", "|---|---|---|---|"]
+            if s.binds == "client":
+                code, tests = "binds clients only", ""
+            elif s.exception:
+                code, tests = "exception: " + s.exception, cell(s.tests, "tests/") if s.tests else ""
+            else:
+                code, tests = cell(s.code, ""), cell(s.tests, "tests/")
+            out.append("| %s%s | %s | %s | %s |" % (s.tag[1:-1], " (?)" if s.unsure else "", s.text.replace("|", "\\|"), code, tests))
+    return "\n".join(out) + "\n"
+
+
+# ------------------------------------------------------------------------------------------------ self-test
+
+def self_test_tags():
     good = ["[MQTT-3.3.1-4]", "[MQTT-1.5.5-1]", "[MQTT-3.1.2-24]", "[MQTT-4.7.3-1]", "[MQTT-2.2.1-2]",
             "STOMP 1.2 §Frames and Headers", "STOMP 1.1 §Heart-beating: both", "STOMP 1.0 §send, then",
             "STOMP 1.2 §SUBSCRIBE ack Header"]
     bad = ["[MQTT-3.3.1]", "[MQTT 3.3.1-4]", "[MQTT-3.3.1-4, 5]", "[MQTT-3.3.1-1 -2]", "[MQTT-33.1-4 ]", "[MQTT-9.1.1-1]",
            "STOMP 1.3 §SEND", "STOMP 1.2 §Heartbeats", "STOMP 1.2 section Body", "STOMP v1.2 §Body"]
     none = ["names[MQTT_CONNECT] = 1;", "MQTT 5 §4.7", "STOMP 1.2 is a protocol", "[MQTT] and [STOMP]"]
-    several = [tag for _, tag, _ in tags_of("[MQTT-1.5.4-1, -2; MQTT-4.7.3-2]")]
-    assert several == ["[MQTT-1.5.4-1]", "[MQTT-1.5.4-2]", "[MQTT-4.7.3-2]"], several
     for text in good:
         found = list(tags_of("/* %s */" % text))
-        assert len(found) == 1 and found[0][1], (text, found)
+        assert len(found) == 1 and found[0][2], (text, found)
     for text in bad:
         found = list(tags_of("/* %s */" % text))
-        assert len(found) == 1 and found[0][1] is None, (text, found)
+        assert len(found) == 1 and found[0][2] is None, (text, found)
     for text in none:
         assert not list(tags_of(text)), text
-    print("spec tags: %d samples are judged as they should be" % len(good + bad + none))
+    several = [tag for _, _, tag, _ in tags_of("[MQTT-1.5.4-1, -2; MQTT-4.7.3-2]")]
+    assert several == ["[MQTT-1.5.4-1]", "[MQTT-1.5.4-2]", "[MQTT-4.7.3-2]"], several
+    several = [tag for _, _, tag, _ in tags_of("[MQTT-1.5.4-1] to\n * [MQTT-1.5.4-3], [MQTT-1.5.4-7]")]
+    assert several == ["[MQTT-1.5.4-%d]" % n for n in (1, 2, 3, 7)], several
+    return len(good + bad + none) + 2
+
+
+def self_test_versions():
+    samples = {  # "5" and "3" in the order of the tags
+        "[MQTT-1.1.1-1]": "5", "3.1.1: [MQTT-1.1.1-1]": "3", "3.1.1: [MQTT-1.1.1-1], [MQTT-1.1.1-2]": "33",
+        "[MQTT-1.1.1-1]; 3.1.1: [MQTT-1.1.1-2], [MQTT-1.1.1-3]; [MQTT-1.1.1-4]": "5335",
+        "3.1.1: [MQTT-1.1.1-1, -2; MQTT-4.7.3-2] [MQTT-1.1.1-3]": "3333", "both: [MQTT-1.1.1-1]": "53",
+        "[MQTT-1.1.1-1] both: [MQTT-1.1.1-2]; [MQTT-1.1.1-3]": "5535", "3.1.1 [MQTT-1.1.1-1] no colon": "3",
+        "MQTT 3.1.1 says so, [MQTT-1.1.1-1]": "5", "limit of both [MQTT-1.1.1-1]": "5", "[MQTT-1.1.1-1] (3.1.1)": "5",
+    }
+    for text, want in samples.items():
+        got = "".join(version[0] for _, version, _, _ in tags_of(text))
+        assert got == want, (text, got, want)
+    assert [v for _, v, _, _ in tags_of("[MQTT-1.1.1-1]", "3.1.1")] == ["3.1.1"]
+    return len(samples) + 1
+
+
+C_SAMPLE = """/* SPDX */
+/* a.c: an essay [MQTT-1.1.1-1]. */
+#include "a.h" /* [MQTT-1.1.1-2] */
+#define LOW 1 /* [MQTT-1.1.1-3] */
+/* proto: [MQTT-1.1.1-4] */
+int proto(int a);
+/* one: [MQTT-1.1.1-5] */
+static enum err one(struct a *p, int n)
+{
+#ifdef A
+    if (p) { /* [MQTT-1.1.1-6] */
+#else
+    if (n) {
+#endif
+        return "[MQTT-1.1.1-7]";
+    }
+}
+static const struct row ROWS[2] = {
+    {"x", {1}}, /* [MQTT-1.1.1-8] */
+}; /* [MQTT-1.1.1-9] */
+enum { A = 1 }; /* [MQTT-1.1.1-10] */
+static void two(void) /* [MQTT-1.1.1-11] */
+{
+} // [MQTT-1.1.1-12]
+// [MQTT-1.1.1-13]
+"""
+
+
+def self_test_places():
+    got = {int(tag.split("-")[-1][:-1]): name for name, _, scope in c_scopes(C_SAMPLE) for _, _, tag, _ in tags_of(scope)}
+    want = {1: None, 2: None, 3: "LOW", 4: None, 5: "one", 6: "one", 7: "one", 8: "ROWS", 9: "ROWS", 10: None, 11: "two",
+            12: "two", 13: None}
+    assert got == want, got
+    python = "'''[MQTT-1.1.1-1]'''\nclass A:\n    def test_x(self):\n        '''[MQTT-1.1.1-2]'''\n    def help(self):\n        # [MQTT-1.1.1-3]\n"
+    got = [name for name, _, scope in python_places(python) for _ in tags_of(scope)]
+    assert got == [None, "A.test_x", None], got
+    table = "let h = 10 [ 'MQTT' 05 02 ]\nlet hh = $h c0\n# [MQTT-1.1.1-1]\ntest a  [MQTT-1.1.1-2] x\n  3.1.1: [MQTT-1.1.1-3]\nA> $hh\n"
+    tests = list(table_tests(table))
+    assert len(tests) == 1 and tests[0][0] == "a" and tests[0][3] == {"05"}, tests
+    found = Found()
+    scan_file(found, "tests/wire/mqtt/a.txt", table)
+    assert set(found.places["5.0"]) == {"[MQTT-1.1.1-2]"} and set(found.places["3.1.1"]) == {"[MQTT-1.1.1-3]"}, found.places
+    assert len(found.false) == 1 and "5.0 only" in found.false[0], found.false
+    found = Found()
+    scan_file(found, "tests/wire/mqtt/a_v3.txt", table.replace("05", "04"))
+    assert not found.places["5.0"] and len(found.places["3.1.1"]) == 2 and not found.false, found.places
+    return 22
+
+
+def self_test_lists():
+    statements, errors = read_list("# 1 One\n[MQTT-1.1.1-1]  server  a rule\n[MQTT-1.1.1-2]  client?  another\n"
+                                   "[MQTT-1.1.1-10] both    a third\n  except: not applicable: none of that here\n")
+    assert not errors and [s.binds for s in statements] == ["server", "client", "both"], errors
+    assert [s.gaps() for s in statements] == [["code", "test"], [], []] and statements[1].unsure
+    statements[0].code = [("core/a.c", "f")]
+    assert statements[0].gaps() == ["test"] and totals(statements) == (3, 2, 0, 1, 1)
+    page = document({"5.0": statements, "3.1.1": []})
+    assert "core/a.c: `f` | **missing** |" in page and "exception: not applicable" in page and "MQTT-1.1.1-2 (?)" in page, page
+    for wrong in ("[MQTT-1.1.1-1] server a\n[MQTT-1.1.1-1] server b", "[MQTT-1.1.1-1] nobody a", "  except: of nothing",
+                  "[MQTT-1.1.1-2] server a\n[MQTT-1.1.1-1] server b"):
+        assert read_list(wrong)[1], wrong
+    return 9
+
+
+def self_test():
+    n = self_test_tags() + self_test_versions() + self_test_places() + self_test_lists()
+    print("spec tags: %d samples are judged as they should be" % n)
+
+
+# ------------------------------------------------------------------------------------------------ main
+
+def say_stomp(code, tests, details):
+    code, tests = code.places["STOMP"], tests.places["STOMP"]
+    both, only_code, only_tests = set(code) & set(tests), set(code) - set(tests), set(tests) - set(code)
+    if details:
+        for title, tags, places in (("code without a test", only_code, code), ("test without code", only_tests, tests)):
+            for tag in in_order(tags):
+                print("%s: %s (%s)" % (title, tag, ", ".join(path for path, _ in places[tag][:3])))
+    print("STOMP       %3d sections with code and test, %d with code only, %d with a test only"
+          % (len(both), len(only_code), len(only_tests)))
+
+
+def say_mqtt(rules, details):
+    """Prints; the number of gaps."""
+    n = 0
+    for version, _ in VERSIONS:
+        for s in rules[version] if details else []:
+            if s.gaps():
+                has = (s.code or s.tests or [("nothing", "")])[0]
+                print("%-5s %-17s no %-13s %s%s" % (version, s.tag, " and no ".join(s.gaps()), s.text,
+                                                    " (%s: %s)" % has if has[1] else ""))
+        print("MQTT %-5s  %3d statements, %d bind a server: %d with code and test, %d exceptions, %d missing"
+              % ((version,) + totals(rules[version])))
+        n += totals(rules[version])[4]
+    return n
 
 
 def main(args):
     if args[:1] == ["--self-test"]:
         self_test()
         return
-    details = args[:1] == ["--list"]
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    root = (args[1:] if details else args)[0] if (args[1:] if details else args) else here
-    code, bad_code = collect(root, CODE)
-    tests, bad_tests = collect(root, TESTS)
-    both, only_code, only_tests = set(code) & set(tests), set(code) - set(tests), set(tests) - set(code)
-    if details:
-        for title, tags, places in (("code without a test", only_code, code), ("test without code", only_tests, tests)):
-            for tag in in_order(tags):
-                print("%s: %s (%s)" % (title, tag, ", ".join(places[tag][:3])))
-    for family in ("MQTT", "STOMP"):
-        count = [len([tag for tag in tags if family in tag]) for tags in (both, only_code, only_tests)]
-        print("%-5s  %3d rules with code and test, %3d with code only, %3d with a test only" % (family, *count))
-    for line in bad_code + bad_tests:
+    mode = args.pop(0) if args and args[0].startswith("--") else ""
+    if mode not in ("", "--list", "--check", "--report") or len(args) > 1:
+        sys.exit(__doc__)
+    root = args[0] if args else os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code, tests = collect(root, CODE), collect(root, TESTS)
+    rules, errors = read_rules(root, code, tests)
+    gaps = say_mqtt(rules, mode in ("--list", "--check"))
+    say_stomp(code, tests, mode == "--list")
+    for line in errors:
+        print("wrong: " + line)
+    for line in code.malformed + tests.malformed:
         print("not a tag: " + line)
-    if bad_code or bad_tests:
+    path, page, old = os.path.join(root, DOCUMENT), document(rules), None
+    if mode == "--report":
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(page)
+    elif os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            old = file.read()
+    if code.malformed or tests.malformed:
         sys.exit("spec tags: %d malformed; write [MQTT-3.3.1-4] or STOMP 1.2 §Title, with a title of: %s"
-                 % (len(bad_code + bad_tests), ", ".join(STOMP_SECTIONS)))
+                 % (len(code.malformed + tests.malformed), ", ".join(STOMP_SECTIONS)))
+    if mode == "--check" and (errors or gaps):
+        sys.exit("spec: %d statements without code or test, %d tags that are wrong" % (gaps, len(errors)))
+    if mode == "--check" and page != old:
+        sys.exit("spec: %s is out of date: ./dev spec --report" % DOCUMENT)
 
 
 main(sys.argv[1:])

@@ -15,8 +15,9 @@
 
 static const char *kind_name(enum store_kind kind)
 {
-    static const char *const names[] = {"?",     "PUBLISH",   "SETTLE", "RETAIN", "SESSION",   "SESSION_END",
-                                        "QUEUE", "QUEUE_END", "BIND",   "UNBIND", "RX_RELEASE"};
+    static const char *const names[] = {"?",           "PUBLISH", "SETTLE",    "RETAIN", "SESSION",
+                                        "SESSION_END", "QUEUE",   "QUEUE_END", "BIND",   "UNBIND",
+                                        "RX_RELEASE",  "MEMBER",  "MEMBER_END"};
     return names[kind];
 }
 
@@ -59,6 +60,10 @@ static void put_rec(struct buf *b, const struct store_rec *r)
     case STORE_BIND:
         buf_printf(b, " %llu " SLICE_FMT " " SLICE_FMT " qos=%u sub=%u flags=%u", (unsigned long long)r->queue,
                    SLICE_ARG(r->name), SLICE_ARG(r->key), r->qos, r->sub_id, r->flags);
+        break;
+    case STORE_MEMBER:
+        buf_printf(b, " %llu of %llu qos=%u sub=%u flags=%u", (unsigned long long)r->session,
+                   (unsigned long long)r->queue, r->qos, r->sub_id, r->flags);
         break;
     default:
         buf_put_str(b, " is never alive");
@@ -114,6 +119,8 @@ static bool is_same_thing(const struct store_rec *a, const struct store_rec *b)
         return a->session == b->session;
     case STORE_QUEUE:
         return a->queue == b->queue;
+    case STORE_MEMBER:
+        return a->queue == b->queue && a->session == b->session;
     default:
         return a->queue == b->queue && slice_eq(a->name, b->name) && slice_eq(a->key, b->key);
     }
@@ -123,11 +130,15 @@ static bool is_same_thing(const struct store_rec *a, const struct store_rec *b)
 static void put_thing(const struct whole_log *w, unsigned n, unsigned i, struct buf *out)
 {
     const struct store_rec *r = &w->v[i].rec, *content = r;
-    if (r->kind == STORE_SESSION ? is_ended(w, n, STORE_SESSION_END, r->session) : queue_is_ended(w, n, r->queue))
+    bool of_session = r->kind == STORE_SESSION || r->kind == STORE_MEMBER, of_queue = r->kind != STORE_SESSION;
+    enum store_kind undone = r->kind == STORE_BIND     ? STORE_UNBIND
+                             : r->kind == STORE_MEMBER ? STORE_MEMBER_END
+                                                       : STORE_RX_RELEASE; /* of no thing */
+    if ((of_session && is_ended(w, n, STORE_SESSION_END, r->session)) || (of_queue && queue_is_ended(w, n, r->queue)))
         return;
     for (unsigned j = 0; j < n; j++) {
         const struct store_rec *o = &w->v[j].rec;
-        if (r->kind == STORE_BIND && o->kind == STORE_UNBIND && is_same_thing(r, o)) {
+        if (o->kind == undone && undone != STORE_RX_RELEASE && is_same_thing(r, o)) {
             if (j > i)
                 return;
             continue;
@@ -135,8 +146,8 @@ static void put_thing(const struct whole_log *w, unsigned n, unsigned i, struct 
         if (o->kind != r->kind || !is_same_thing(r, o))
             continue;
         bool ended_between = false;
-        for (unsigned k = j; k < i && r->kind == STORE_BIND; k++)
-            ended_between |= w->v[k].rec.kind == STORE_UNBIND && is_same_thing(r, &w->v[k].rec);
+        for (unsigned k = j; k < i && undone != STORE_RX_RELEASE; k++)
+            ended_between |= w->v[k].rec.kind == undone && is_same_thing(r, &w->v[k].rec);
         if (j < i && !ended_between)
             return; /* a change of that one */
         if (j > i)
@@ -200,6 +211,7 @@ static void put_living(const struct whole_log *w, unsigned n, struct buf *out)
         case STORE_SESSION:
         case STORE_QUEUE:
         case STORE_BIND:
+        case STORE_MEMBER:
             put_thing(w, n, i, out);
             break;
         case STORE_PUBLISH:

@@ -472,6 +472,52 @@ static void test_session_end_takes_its_queues(void **state)
               "9 PUBLISH rx=4/5\n");
 }
 
+static lsn_t member(struct suite *s, enum store_kind kind, uint64_t queue, uint64_t session, uint8_t qos)
+{
+    return append(s,
+                  &(struct store_rec){
+                      .kind = kind, .queue = queue, .session = session, .qos = qos, .sub_id = 268435455, .flags = 1});
+}
+
+/* Members of shared queues end by themselves, with their session, and with the queue. */
+static void test_members(void **state)
+{
+    struct suite *s = *state;
+    about(s, STORE_SESSION, 0, 3, "dev", 60);
+    about(s, STORE_SESSION, 0, 4, "other", 60);
+    about(s, STORE_QUEUE, 7, 0, "g/a", 0);
+    about(s, STORE_QUEUE, 8, 0, "jobs", 0);
+    member(s, STORE_MEMBER, 7, 3, 1);
+    member(s, STORE_MEMBER, 7, 4, 1);
+    member(s, STORE_MEMBER, 8, 3, 0);
+    member(s, STORE_MEMBER, 8, 4, 0);
+    member(s, STORE_MEMBER, 7, 4, 2); /* a change */
+    member(s, STORE_MEMBER_END, 8, 4, 0);
+    member(s, STORE_MEMBER_END, 9, 4, 0);
+    expect(s, "1 SESSION 3 dev expiry=60\n2 SESSION 4 other expiry=60\n3 QUEUE 7 'g/a' of 0\n4 QUEUE 8 'jobs' of 0\n"
+              "5 MEMBER 3 of 7 qos=1 sub=268435455 flags=1\n"
+              "6 MEMBER 4 of 7 qos=2 sub=268435455 flags=1\n"
+              "7 MEMBER 3 of 8 qos=0 sub=268435455 flags=1\n");
+    about(s, STORE_SESSION_END, 0, 3, "", 0);
+    expect(s, "2 SESSION 4 other expiry=60\n3 QUEUE 7 'g/a' of 0\n4 QUEUE 8 'jobs' of 0\n"
+              "6 MEMBER 4 of 7 qos=2 sub=268435455 flags=1\n");
+    about(s, STORE_QUEUE_END, 7, 0, "", 0);
+    expect(s, "2 SESSION 4 other expiry=60\n4 QUEUE 8 'jobs' of 0\n");
+}
+
+/* A delayed message waits with queue 0 as its one target. */
+static void test_delays(void **state)
+{
+    struct suite *s = *state;
+    publish(s, "a", "later", TO({0, 0}), 0, 0);
+    publish(s, "a", "much later", TO({0, 0}), 3, 5);
+    about(s, STORE_QUEUE_END, 7, 0, "", 0);
+    expect(s, "1 PUBLISH a=later qos=1 flags=1 -> 0:0\n2 PUBLISH a=much later qos=1 flags=1 -> 0:0 rx=3/5\n");
+    settle(s, 0, 1);
+    settle(s, 0, 2);
+    expect(s, "2 PUBLISH rx=3/5\n");
+}
+
 static void test_visit_stops(void **state)
 {
     struct suite *s = *state;
@@ -638,7 +684,7 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
     unsigned a = rng_below(rng, NUMBERS), b = rng_below(rng, NUMBERS);
     struct store_rec *r = &l->rec;
     *l = (struct logged){.rec = {.lsn = w->n + 1}};
-    r->kind = (enum store_kind)(1 + rng_below(rng, STORE_RX_RELEASE));
+    r->kind = (enum store_kind)(1 + rng_below(rng, STORE_MEMBER_END));
     r->session = w->session[a];
     r->queue = w->queue[b];
     r->rx_id = (uint16_t)(1 + rng_below(rng, 3));
@@ -689,6 +735,11 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
     case STORE_UNBIND:
         r->key = slice_from_str(l->key);
         if (r->queue == 0)
+            return false;
+        break;
+    case STORE_MEMBER:
+    case STORE_MEMBER_END:
+        if (r->queue == 0 || r->session == 0)
             return false;
         break;
     case STORE_RETAIN:
@@ -779,6 +830,8 @@ int store_suite_run(const struct store_fixture *f)
         T(test_changes_keep_their_place),
         T(test_queue_end),
         T(test_session_end_takes_its_queues),
+        T(test_members),
+        T(test_delays),
         T(test_visit_stops),
         T(test_large),
         T(test_reserve),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_transport.c: the contract of byte pipes, kept by tcp over IPv4 and IPv6, unix sockets, and the simulator's
- * network (calm and nasty). A new transport adds its fixture here.
+ * network (calm and nasty), and by WebSockets over all of these. A new transport adds its fixture here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +25,9 @@
 #include "tests/sim/loop_sim.h"
 #include "tests/sim/net_sim.h"
 #include "tests/support/refuse.h"
+#include "tests/support/ws_peer.h"
 #include "transport/tcp.h"
+#include "transport/ws.h"
 
 #define PUMP_MS 2 /* how long a pump waits when nothing happens */
 
@@ -193,6 +195,91 @@ static void sim_pump(void *world)
 static void sim_reset(struct transport *t)
 {
     net_sim_reset(t, NET_LOSE);
+}
+
+/* ---- WebSockets over any of them ----------------------------------------------------------------------------- */
+
+#define PAIRS_MAX 40
+
+/* Both ends are our server's; a link below each makes the other's frames a client's. */
+struct stacked {
+    const struct transport_fixture *below;
+    void *world;
+    struct mem_heap heap;
+    struct mem mem, link_mem;
+    struct rng rng;
+    struct ws_home home;
+    struct transport *top[2 * PAIRS_MAX], *bottom[2 * PAIRS_MAX];
+    unsigned n;
+};
+
+static void *ws_setup(const void *param)
+{
+    struct stacked *w = test_calloc(1, sizeof(*w));
+    w->below = param;
+    w->world = w->below->setup(w->below->param);
+    mem_heap_init(&w->heap);
+    mem_init(&w->mem, &w->heap, "ws");
+    mem_init(&w->link_mem, &w->heap, "links");
+    rng_init(&w->rng, 11);
+    ws_home_init(&w->home, &w->mem, 1u << 30);
+    return w;
+}
+
+static void ws_teardown(void *world)
+{
+    struct stacked *w = world;
+    ws_home_fini(&w->home);
+    assert_int_equal(w->heap.bytes, 0);
+    w->below->teardown(w->world);
+    test_free(w);
+}
+
+static void ws_pair(void *world, struct transport *out_end[2])
+{
+    struct stacked *w = world;
+    struct transport *t[2];
+    w->below->make_pair(w->world, t);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(w->n < ARRAY_N(w->top));
+        struct transport *link = ws_peer_link(t[i], &w->link_mem, &w->rng);
+        out_end[i] = transport_ws_new(&w->home, link, SLICE(""), SLICE(""));
+        assert_non_null(out_end[i]);
+        w->bottom[w->n] = t[i];
+        w->top[w->n++] = out_end[i];
+    }
+}
+
+static void ws_pump(void *world)
+{
+    struct stacked *w = world;
+    w->below->pump(w->world);
+}
+
+static void ws_reset(struct transport *t)
+{
+    struct stacked *w = ((struct end *)t->up)->suite->world;
+    unsigned i = 0;
+    while (w->top[i] != t)
+        i++;
+    w->below->reset(w->bottom[i]);
+}
+
+/* run_ws: the suite for WebSockets over what f makes. */
+static int run_ws(const char *name, const struct transport_fixture *f)
+{
+    struct transport_fixture ws = {.name = name,
+                                   .ops_name = "ws",
+                                   .peer = f->peer,
+                                   .bulk_bytes = f->bulk_bytes / 2,
+                                   .ends_whole = true,
+                                   .setup = ws_setup,
+                                   .teardown = ws_teardown,
+                                   .make_pair = ws_pair,
+                                   .pump = ws_pump,
+                                   .reset = f->reset != NULL ? ws_reset : NULL,
+                                   .param = f};
+    return transport_suite_run(&ws);
 }
 
 /* ---- what is beyond the contract ----------------------------------------------------------------------------- */
@@ -376,6 +463,10 @@ int main(void)
     failed += transport_suite_run(&un);
     failed += transport_suite_run(&sim);
     failed += transport_suite_run(&sim_nasty);
+    failed += run_ws("ws over tcp, IPv4", &tcp4);
+    failed += run_ws("ws over unix", &un);
+    failed += run_ws("ws over sim, calm", &sim);
+    failed += run_ws("ws over sim, nasty", &sim_nasty);
     failed += cmocka_run_group_tests_name("sockets only", own, NULL, NULL);
     return failed;
 }

@@ -17,6 +17,7 @@ struct transport_fixture {
     const char *ops_name; /* what transport_ops.name must say */
     const char *peer;     /* how the peer text of end 0 begins */
     size_t bulk_bytes;    /* for the long test, each way */
+    bool ends_whole;      /* the end of one direction is the end of both: who reads EOF cannot send any more */
 
     /* setup: a world without pipes; ends the program when it cannot. `param` is this fixture's. */
     void *(*setup)(const void *param);

@@ -130,6 +130,7 @@ static void note_delivery(struct fake_event *e, const struct delivery *d)
     e->retain = d->retain;
     e->is_retained = d->is_retained;
     e->redelivered = d->redelivered;
+    e->is_resent = d->is_resent;
     e->consumer = d->consumer;
     e->up = d->consumer->up;
     e->len = (uint32_t)d->msg->payload.len;
@@ -531,6 +532,7 @@ struct fake *fake_new(const struct fake_config *config)
                                                 .limits = config->limits,
                                                 .seed = config->seed,
                                                 .retain_available = !config->no_retain,
+                                                .sys_interval_s = config->sys_interval_s,
                                                 .queue_qos0 = config->queue_qos0});
     if (f->shard)
         return f;

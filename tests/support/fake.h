@@ -54,7 +54,7 @@ struct fake_event {
     struct consumer *consumer;
     void *up;
     uint8_t qos, attempts;
-    bool retain, is_retained, redelivered;
+    bool retain, is_retained, redelivered, is_resent;
     uint32_t sub_id_n, sub_id[8];
     char topic[128], payload[128]; /* cut; DELIVER, and FRAME's body in payload; ATTACHED: topic is the assigned id */
     mono_ms at;
@@ -99,6 +99,7 @@ struct fake_config {
     bool no_retain, queue_qos0, refuses_anonymous;
     uint64_t fail_at; /* the shard's Nth allocation fails; 0: none */
     uint64_t seed;
+    uint32_t sys_interval_s; /* 0: no $SYS */
 };
 
 struct store_image;
@@ -188,7 +189,7 @@ const struct fake_event *fake_nth(const struct fake *f, enum fake_what what, uin
 void fake_forget(struct fake *f);
 
 /* fake_stat: a counter of the shard. */
-static inline uint64_t fake_stat(const struct fake *f, enum stat which)
+static inline uint64_t fake_stat(const struct fake *f, enum stat_id which)
 {
     return f->shard->stats.v[which];
 }

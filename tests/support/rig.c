@@ -320,7 +320,15 @@ struct rig *rig_new(const struct rig_config *config)
     log_init(&r->log);
     r->log.write = log_nothing;
     r->log.level = LOG_DEBUG;
-    r->door = (struct door){.adapter = config->adapters, .name = "rig", .allow_anonymous = !config->refuses_anonymous};
+    fake_auth_init(&r->auth);
+    r->door = (struct door){.adapter = config->adapters,
+                            .name = "rig",
+                            .allow_anonymous = !config->refuses_anonymous,
+                            .server_reference = config->server_reference,
+                            .is_lenient = config->is_lenient,
+                            .has_moved = config->has_moved,
+                            .has_qos_cap = config->has_qos_cap,
+                            .qos_cap = config->qos_cap};
     if (config->has_store) {
         r->store = must(calloc(1, sizeof *r->store));
         r->store->store.ops = &store_rig_ops;
@@ -332,6 +340,9 @@ struct rig *rig_new(const struct rig_config *config)
                               .store = r->store != NULL ? &r->store->store : NULL,
                               .limits = config->limits,
                               .seed = 1,
+                              .auth = config->has_auth ? &r->auth.auth : NULL,
+                              .response_information = config->response_information,
+                              .check_payload_format = config->check_payload_format,
                               .retain_available = !config->no_retain,
                               .queue_qos0 = config->queue_qos0};
     r->shard = shard_new(&sc);

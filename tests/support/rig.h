@@ -25,13 +25,21 @@
 #include "core/base/mem.h"
 #include "core/conn.h"
 #include "core/shard.h"
+#include "tests/support/fake_auth.h"
 
 struct rig_config {
     const struct adapter_ops *const *adapters; /* NULL-terminated */
     struct limits limits;
     bool refuses_anonymous, no_retain, queue_qos0;
-    bool has_store;   /* durable at once, unless rig->is_holding */
-    uint64_t fail_at; /* the broker's Nth allocation fails; 0: none */
+    bool is_lenient, has_moved; /* of the door */
+    bool has_qos_cap;           /* qos_cap holds */
+    uint8_t qos_cap;
+    bool check_payload_format;
+    bool has_auth;                    /* tests/support/fake_auth.h */
+    const char *server_reference;     /* NULL: none; lives as long as the rig */
+    const char *response_information; /* the same */
+    bool has_store;                   /* durable at once, unless rig->is_holding */
+    uint64_t fail_at;                 /* the broker's Nth allocation fails; 0: none */
 };
 
 struct rig_bytes {
@@ -65,6 +73,7 @@ struct rig {
     struct loop loop; /* first */
     struct mem_heap heap;
     struct log log;
+    struct fake_auth auth;
     struct door door;
     struct shard *shard;
     struct rig_store *store; /* NULL once the shard closed it */

@@ -333,20 +333,50 @@ static bool limit_line(struct wire_file *f, const char *line)
     return fail(f, "there is no limit of this name");
 }
 
+/* keep_word: what follows the directive, as a text of the file's own; it lives as long as the test. */
+static bool keep_word(struct wire_file *f, const char *word, const char **out)
+{
+    struct wire_test *t = &f->test[f->test_n - 1];
+    size_t n = strlen(word) + 1;
+    if (n == 1 || t->word_n == WIRE_WORDS_MAX)
+        return fail(f, "one word is missing, or too many were set");
+    char *copy = malloc(n);
+    BUG_ON(copy == NULL);
+    memcpy(copy, word, n);
+    t->word[t->word_n++] = copy;
+    *out = copy;
+    return true;
+}
+
 static bool set_line(struct wire_file *f, const char *line)
 {
     struct rig_config *c = &f->test[f->test_n - 1].config;
-    if (strcmp(line, "anonymous no") == 0)
-        c->refuses_anonymous = true;
-    else if (strcmp(line, "retain no") == 0)
-        c->no_retain = true;
-    else if (strcmp(line, "queue_qos0") == 0)
-        c->queue_qos0 = true;
-    else if (strcmp(line, "store") == 0)
-        c->has_store = true;
-    else
-        return fail(f, "there is nothing of this name to set");
-    return true;
+    const struct {
+        const char *word;
+        bool *out;
+    } flags[] = {{"anonymous no", &c->refuses_anonymous},
+                 {"retain no", &c->no_retain},
+                 {"queue_qos0", &c->queue_qos0},
+                 {"store", &c->has_store},
+                 {"lenient", &c->is_lenient},
+                 {"moved", &c->has_moved},
+                 {"auth", &c->has_auth},
+                 {"check_payload_format", &c->check_payload_format}};
+    for (size_t i = 0; i < ARRAY_N(flags); i++)
+        if (strcmp(line, flags[i].word) == 0) {
+            *flags[i].out = true;
+            return true;
+        }
+    if (is_word(&line, "server_reference"))
+        return keep_word(f, line, &c->server_reference);
+    if (is_word(&line, "response_information"))
+        return keep_word(f, line, &c->response_information);
+    if (is_word(&line, "qos_cap") && line[0] >= '0' && line[0] <= '2' && line[1] == '\0') {
+        c->has_qos_cap = true;
+        c->qos_cap = (uint8_t)(line[0] - '0');
+        return true;
+    }
+    return fail(f, "there is nothing of this name to set");
 }
 
 static bool wait_line(struct wire_file *f, const char *line, struct wire_step *s)
@@ -486,6 +516,8 @@ bool wire_parse(const char *src, size_t len, struct wire_file *out)
 void wire_parse_free(struct wire_file *f)
 {
     for (size_t i = 0; i < f->test_n; i++) {
+        for (size_t k = 0; k < f->test[i].word_n; k++)
+            free(f->test[i].word[k]);
         for (size_t k = 0; k < f->test[i].step_n; k++)
             free(f->test[i].step[k].bytes.v);
         free(f->test[i].step);

@@ -43,10 +43,14 @@ struct wire_step {
     struct wire_bytes bytes;
 };
 
+enum { WIRE_WORDS_MAX = 4 };
+
 struct wire_test {
     char name[128];
     uint32_t line;
     struct rig_config config;
+    char *word[WIRE_WORDS_MAX]; /* texts that config points to */
+    size_t word_n;
     struct wire_step *step;
     size_t step_n, step_cap;
 };

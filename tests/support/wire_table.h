@@ -15,11 +15,16 @@
  *     + 91s                    # time passes: ms, s, m, h, d
  *     A|                       # the broker has closed A (and said nothing more)
  *
- * Further steps:   A$  the peer closes     A!  the peer's connection breaks     A# the peer stops reading     A=  reads
- * again A*  A is open and silent (what every later step on A and the end of the test demand anyway) hold, release the
- * store keeps back / reports "durable" (needs `set store`) stop                    the broker is told to stop
- * (shard_stop) Before the first step:  limit FIELD N    a limit of core/limits.h set anonymous no | set retain no | set
- * queue_qos0 | set store
+ * Further steps
+ *     A$      the peer closes          A!  the peer's connection breaks
+ *     A#      the peer stops reading   A=  reads again
+ *     A*      A is open and silent (what every later step on A and the end of the test demand anyway)
+ *     hold    the store keeps back "durable" (needs `set store`), until: release
+ *     stop    the broker is told to stop (shard_stop)
+ * Before the first step
+ *     limit FIELD N     a limit of core/limits.h
+ *     set anonymous no, retain no, queue_qos0, store, lenient, moved, auth, check_payload_format, qos_cap N,
+ *         server_reference WORD, response_information WORD: a field of struct rig_config
  *
  * Bytes: hex digits in pairs · "text" · 'text' with two bytes of length in front · u8:N u16:N u32:N big-endian · [ ...
  * ] with a Variable Byte Integer length in front · ( ... ) grouped · X*N the item X, N times · $name · in what is

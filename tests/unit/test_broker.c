@@ -551,6 +551,8 @@ static void outcomes_by_state(void **state)
     assert_int_equal(broker_settle(s, one, OUTCOME_RECEIVED), ERR_PROTOCOL);
     assert_int_equal(broker_settle(s, two, OUTCOME_ACK), ERR_PROTOCOL);
     assert_int_equal(broker_settle(s, two, OUTCOME_COMPLETE), ERR_PROTOCOL);
+    assert_int_equal(broker_settle(s, two, OUTCOME_REJECT), ERR_PROTOCOL);
+    assert_int_equal(broker_settle(s, one, OUTCOME_REFUSED), ERR_PROTOCOL);
     assert_int_equal(fake_count(f, FAKE_RELEASE), 0);
     assert_int_equal(s->session->tickets.n, 2); /* nothing was changed */
     assert_int_equal(broker_settle(s, two, OUTCOME_RECEIVED), ERR_OK);
@@ -558,6 +560,7 @@ static void outcomes_by_state(void **state)
     assert_int_equal(broker_settle(s, two, OUTCOME_RECEIVED), ERR_OK); /* PUBREC again: PUBREL again */
     assert_int_equal(fake_count(f, FAKE_RELEASE), 2);
     assert_int_equal(broker_settle(s, two, OUTCOME_ACK), ERR_PROTOCOL);
+    assert_int_equal(broker_settle(s, two, OUTCOME_REFUSED), ERR_PROTOCOL); /* too late: [MQTT-4.3.3-5] */
     assert_int_equal(s->session->sent_n, 2); /* the slot comes back with PUBCOMP [MQTT-4.9.0-1] */
     assert_int_equal(broker_settle(s, two, OUTCOME_COMPLETE), ERR_OK);
     assert_int_equal(broker_settle(s, two, OUTCOME_COMPLETE), ERR_NOT_FOUND);

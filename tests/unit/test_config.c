@@ -23,7 +23,7 @@
 #include "core/base/buf.h"
 #include "core/base/rng.h"
 
-static const char *const protocols[] = {"mqtt", "stomp", NULL};
+static const char *const protocols[] = {"mqtt", "stomp", "websockets", NULL};
 
 struct bench {
     struct mem_heap heap;
@@ -87,14 +87,15 @@ struct row {
     }
 #define LOGIN                                                                                                          \
     "not supported yet: passwords cannot be checked yet, and nobody is let in unchecked instead; remove this line, "   \
-    "and "                                                                                                             \
-    "write allow_anonymous true only if everybody may log in\n"
+    "and name a scram_file, or write allow_anonymous true only if everybody may log in\n"
+#define NEEDS                                                                                                          \
+    "false needs a scram_file, and there is none; passwords this version cannot check, so nobody could log in; name "  \
+    "a scram_file, or remove this "
 #define NOBODY                                                                                                         \
-    " needs passwords, which this version cannot check, so nobody could log in; remove this line (then loopback is "   \
-    "open, and what other lines open), or write allow_anonymous true only if everybody may log in\n"
-#define NOBODY_HERE                                                                                                    \
-    " needs passwords, which this version cannot check, so nobody could log in; remove this listener, or write "       \
-    "listener_allow_anonymous true only if everybody may log in\n"
+    NEEDS "line (then loopback is open, and what other lines open), or write allow_anonymous true only if everybody "  \
+          "may log in\n"
+#define NOBODY_HERE NEEDS "listener, or write listener_allow_anonymous true only if everybody may log in\n"
+#define TWO_WORDS   "; keep one of the two lines, or write per_listener_settings true\n"
 #define TLS                                                                                                            \
     "not supported yet: encrypted listeners are not built yet, and no listener speaks in the clear instead; remove "   \
     "this "                                                                                                            \
@@ -174,10 +175,10 @@ static const struct row rows[] = {
     {"protocol mqtt\nlistener 1883", "error: f:1: protocol: belongs to a listener; move it below a listener line\n"},
     OK_ROW("protocol mqtt\nport 1883\n"),
     OK_ROW("protocol mqtt\n"),
-    {"listener 1883\nprotocol amqp", "error: f:2: protocol: \"amqp\" is not allowed; allowed: mqtt | stomp | all\n"},
-    {"listener 1883\nprotocol websockets",
-     "error: f:2: protocol: not supported yet: websockets is not built, and nothing "
-     "else is spoken here instead; remove this listener\n"},
+    {"listener 1883\nprotocol amqp",
+     "error: f:2: protocol: \"amqp\" is not allowed; allowed: mqtt | stomp | websockets | all\n"},
+    {"listener 1883\nprotocol http_api", "error: f:2: protocol: not supported yet: http_api is not built, and nothing "
+                                         "else is spoken here instead; remove this listener\n"},
 
     /* contradictions */
     OK_ROW("max_keepalive 60\nmax_keepalive 60\nretain_available true\nretain_available 1\npid_file /a\npid_file /a\n"),
@@ -199,10 +200,11 @@ static const struct row rows[] = {
     /* who may be anonymous */
     OK_ROW("listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous true\n"),
     OK_ROW("per_listener_settings true\nlistener 1\nallow_anonymous true\nlistener 2\nlistener_allow_anonymous 1\n"),
-    {"allow_anonymous maybe", "error: f:1: allow_anonymous: \"maybe\" is not allowed; allowed: true\n"},
+    {"allow_anonymous maybe", "error: f:1: allow_anonymous: \"maybe\" is not allowed; allowed: true | false\n"},
     {"listener 1\nlistener_allow_anonymous",
-     "error: f:2: listener_allow_anonymous: a value is missing; allowed: true\n"},
-    {"allow_anonymous true false", "error: f:1: allow_anonymous: \"true false\" is not allowed; allowed: true\n"},
+     "error: f:2: listener_allow_anonymous: a value is missing; allowed: true | false\n"},
+    {"allow_anonymous true false",
+     "error: f:1: allow_anonymous: \"true false\" is not allowed; allowed: true | false\n"},
     {"per_listener_settings true\nallow_anonymous true\nlistener 1",
      "error: f:2: allow_anonymous: belongs to no listener, and per_listener_settings is true; move it below a listener "
      "line\n"},
@@ -210,8 +212,6 @@ static const struct row rows[] = {
     /* not yet: one line, the first time */
     {"persistence true\npersistence true", LATER("persistence")},
     {"autosave_interval 1800", LATER("autosave_interval")},
-    {"sys_interval 10", LATER("sys_interval")},
-    {"max_qos 1", LATER("max_qos")},
     {"retained_persistence true", LATER("retained_persistence")},
     {"connection there\naddress a:1\ntopic # both\ntopic x in\nbridge_cafile /x",
      LATER("connection") "warning: f:2: address: not supported yet, ignored\n"
@@ -221,20 +221,31 @@ static const struct row rows[] = {
     {"log_type subscribe", "warning: f:1: log_type: \"subscribe\" is not supported yet, ignored\n"},
 
     /* not yet, but asking for nothing */
-    OK_ROW("persistence false\nsys_interval 0\nmax_qos 2\nupgrade_outgoing_qos false\nmax_inflight_bytes 0\n"),
+    OK_ROW("persistence false\nupgrade_outgoing_qos false\nmax_inflight_bytes 0\n"),
     OK_ROW("persistence 0\nallow_zero_length_clientid true\nallow_zero_length_clientid 1\nrequire_certificate false\n"),
 
     /* restricting: the start ends, and nothing after it is read */
     {"password_file /x\nwurst 1", "error: f:1: password_file: " LOGIN},
-    {"allow_anonymous false\nwurst 1", "error: f:1: allow_anonymous: false" NOBODY},
-    {"allow_anonymous 0 # a comment", "error: f:1: allow_anonymous: 0" NOBODY},
-    {"listener 1 127.0.0.1\n\nallow_anonymous false", "error: f:3: allow_anonymous: false" NOBODY},
-    {"per_listener_settings true\nlistener 1\nallow_anonymous false", "error: f:3: allow_anonymous: false" NOBODY},
-    {"listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false",
-     "error: f:4: allow_anonymous: false" NOBODY},
-    {"listener_allow_anonymous false", "error: f:1: listener_allow_anonymous: false" NOBODY_HERE},
+    {"allow_anonymous false", "error: f:1: allow_anonymous: " NOBODY},
+    {"allow_anonymous 0 # a comment", "error: f:1: allow_anonymous: " NOBODY},
+    {"listener 1 127.0.0.1\n\nallow_anonymous false", "error: f:3: allow_anonymous: " NOBODY},
+    {"port 1\nallow_anonymous false", "error: f:2: allow_anonymous: " NOBODY},
+    {"per_listener_settings true\nlistener 1\nallow_anonymous false", "error: f:3: allow_anonymous: " NOBODY},
+    {"listener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false", "error: f:4: allow_anonymous: " NOBODY},
+    {"listener_allow_anonymous false", "error: f:1: listener_allow_anonymous: " NOBODY_HERE},
     {"allow_anonymous true\nlistener 1\nlistener_allow_anonymous 0",
-     "error: f:3: listener_allow_anonymous: 0" NOBODY_HERE},
+     "error: f:3: listener_allow_anonymous: " NOBODY_HERE},
+    OK_ROW("allow_anonymous false\nscram_file /s\n"), /* wherever it stands */
+    OK_ROW("listener 1\nlistener_allow_anonymous false\nscram_file /s\nallow_anonymous true\n"),
+    OK_ROW("scram_file /s\nper_listener_settings 1\nlistener 1\nallow_anonymous 0\nlistener 2\nallow_anonymous 1\n"),
+    {"scram_file /s\nlistener 1\nallow_anonymous true\nlistener 2\nallow_anonymous false",
+     "error: f:5: allow_anonymous: holds for all listeners, and was set to something else at f:3" TWO_WORDS},
+    {"scram_file /s\nallow_anonymous false\nlistener 2\nallow_anonymous true",
+     "error: f:4: allow_anonymous: holds for all listeners, and was set to something else at f:2" TWO_WORDS},
+    {"scram_file", "error: f:1: scram_file: a value is missing; allowed: any text\n"},
+    {"scram_file /s\nscram_file /t",
+     "error: f:2: scram_file: was set to something else at f:1; keep one of the two lines\n"},
+
     {"allow_zero_length_clientid false", "error: f:1: allow_zero_length_clientid: not supported yet: which client "
                                          "identifiers may log in cannot be restricted "
                                          "yet; remove this line only if every identifier may\n"},
@@ -315,7 +326,9 @@ static void test_defaults(void **state)
     assert_int_equal(c->log_dests, LOG_TO_STDERR);
     assert_int_equal(c->log_types, 1u << LOG_ERROR | 1u << LOG_WARN | 1u << LOG_NOTICE);
     assert_true(c->retain_available && c->set_tcp_nodelay && c->log_timestamp);
-    assert_false(c->queue_qos0_messages);
+    assert_false(c->queue_qos0_messages || c->session_drop_head || c->check_payload_format);
+    assert_int_equal(c->sys_interval_s, 10);
+    assert_true(c->scram_file == NULL && c->response_information == NULL);
     for (unsigned i = 0; i < 2; i++) {
         struct config_listener *l = listener(&b, i);
         assert_non_null(l);
@@ -324,6 +337,9 @@ static void test_defaults(void **state)
         assert_int_equal(l->protocol, PROTOCOL_ALL);
         assert_false(l->allow_anonymous);
         assert_null(config_protocol(c, l));
+        assert_int_equal(l->qos_max, 2);
+        assert_true(!l->is_lenient && !l->has_moved && l->server_reference == NULL);
+        assert_true(l->ws_origins.v == NULL && l->ws_hosts.v == NULL && l->ws_paths.v == NULL);
     }
     assert_null(listener(&b, 2));
     end(&b);
@@ -438,6 +454,39 @@ static void test_anonymous_is_one_setting(void **state)
 
     assert_int_equal(load(&b, "per_listener_settings true\nallow_anonymous true\n"), ERR_OK);
     assert_true(listener(&b, 0)->allow_anonymous);
+    end(&b);
+}
+
+static void test_not_anonymous(void **state)
+{
+    (void)state;
+    struct bench b;
+    assert_int_equal(load(&b, "listener 1\nlistener 2\nallow_anonymous false\nscram_file /s\n"), ERR_OK);
+    assert_int_equal(listener(&b, 0)->allow_anonymous, ANYONE_NO);
+    assert_int_equal(listener(&b, 1)->allow_anonymous, ANYONE_NO);
+    assert_string_equal(b.config.scram_file, "/s");
+    assert_int_equal(config_scram_place(&b.config)->line, 4);
+    end(&b);
+
+    assert_int_equal(load(&b, "scram_file /s\nallow_anonymous true\nlistener 1\nlistener 2\n"
+                              "listener_allow_anonymous false\n"),
+                     ERR_OK);
+    assert_int_equal(listener(&b, 0)->allow_anonymous, ANYONE_YES);
+    assert_int_equal(listener(&b, 1)->allow_anonymous, ANYONE_NO);
+    end(&b);
+
+    assert_int_equal(load(&b, "scram_file /s\nper_listener_settings true\nlistener 1\nallow_anonymous true\n"
+                              "listener 2\nallow_anonymous false\nlistener 3\nlistener 4\nallow_anonymous false\n"
+                              "listener_allow_anonymous true\n"),
+                     ERR_OK);
+    assert_int_equal(listener(&b, 0)->allow_anonymous, ANYONE_YES);
+    assert_int_equal(listener(&b, 1)->allow_anonymous, ANYONE_NO);
+    assert_int_equal(listener(&b, 2)->allow_anonymous, ANYONE_UNSAID);
+    assert_int_equal(listener(&b, 3)->allow_anonymous, ANYONE_YES);
+    end(&b);
+
+    assert_int_equal(load(&b, "scram_file /s\nallow_anonymous false\n"), ERR_OK); /* the built-in ones */
+    assert_int_equal(listener(&b, 1)->allow_anonymous, ANYONE_NO);
     end(&b);
 }
 
@@ -628,7 +677,8 @@ static const char rich[] =
     "max_keepalive 60\nlistener 1 127.0.0.1\nprotocol mqtt\nlistener 0 /tmp/x\npid_file /x\n"
     "persistence true\nallow_anonymous true\nport 5\nbind_address ::1\nlog_dest file /y\nuser me\n"
     "max_queued_messages 1\nmax_queued_bytes 1M\nlogin_timeout 5s\nflush_bytes 65536\n"
-    "max_subscriptions 1\nmax_topic_levels 3\nwurst 1\n";
+    "max_subscriptions 1\nmax_topic_levels 3\nserver_reference a\nwebsockets_path /x\nwebsockets_path /y\n"
+    "scram_file /s\nwurst 1\n";
 
 /* Every allocation fails once: an error, nothing lost. */
 static void test_out_of_memory(void **state)
@@ -733,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_default_listener),
         cmocka_unit_test(test_anonymous_is_one_setting),
+        cmocka_unit_test(test_not_anonymous),
         cmocka_unit_test(test_logs),
         cmocka_unit_test(test_a_simple_mosquitto_conf),
         cmocka_unit_test_setup_teardown(test_include_dir, make_tree, remove_tree),

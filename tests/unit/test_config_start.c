@@ -218,7 +218,8 @@ static void test_lines_of_a_start(void **state)
         assert_memory_equal(rest, want, strlen(want));
         rest += strlen(want);
     }
-    assert_string_equal(rest, " (mqtt, stomp)\nweir " WEIR_VERSION ": in memory only, nothing survives a restart\n");
+    assert_string_equal(rest, " (mqtt, stomp, websockets)\nweir " WEIR_VERSION
+                              ": in memory only, nothing survives a restart\n");
     kill(c.pid, SIGTERM);
     assert_int_equal(finish(&c, why), 0);
     assert_string_equal(why, "");
@@ -376,12 +377,15 @@ static void test_starts_that_fail(void **state)
     } rows[] = {
         {in_use, in_use_says},
         {"listener 0 127.0.0.1\n\nallow_anonymous false\n",
-         "@/weir.conf:3: allow_anonymous: false needs passwords, which this version cannot check, so nobody could log "
-         "in; remove this line (then loopback is open, and what other lines open), or write "
-         "allow_anonymous true only if everybody may log in\n"},
+         "@/weir.conf:3: allow_anonymous: false needs a scram_file, and there is none; passwords this version cannot "
+         "check, so nobody could log in; name a scram_file, or remove this line (then loopback is open, and what other "
+         "lines open), or write allow_anonymous true only if everybody may log in\n"},
         {"listener 0 127.0.0.1\nlistener 0 0.0.0.0\nlistener_allow_anonymous false\n",
-         "@/weir.conf:3: listener_allow_anonymous: false needs passwords, which this version cannot check, so nobody "
-         "could log in; remove this listener, or write listener_allow_anonymous true only if everybody may log in\n"},
+         "@/weir.conf:3: listener_allow_anonymous: false needs a scram_file, and there is none; passwords this version "
+         "cannot check, so nobody could log in; name a scram_file, or remove this listener, or write "
+         "listener_allow_anonymous true only if everybody may log in\n"},
+        {"port 0\nscram_file /does/not/exist/s\n",
+         "@/weir.conf:2: scram_file: /does/not/exist/s: cannot be read: No such file or directory\n"},
         {"wurst 1\n", "@/weir.conf:1: wurst: unknown option; `weir --help` lists them all\n"},
         {"listener 0 192.0.2.1\n", "@/weir.conf:1: listener: cannot listen on 192.0.2.1:0: this machine does not have "
                                    "that address; name an address "

@@ -79,7 +79,7 @@ static void no_nul_anywhere(void **state) /* [MQTT-1.5.4-2], [MQTT-4.7.3-2] */
     }
 }
 
-static void no_longer_than_65535(void **state) /* [MQTT-4.7.3-3] */
+static void no_longer_than_65535(void **state) /* both: [MQTT-4.7.3-3] */
 {
     static uint8_t text[MQTT_STRING_BYTES_MAX + 1];
     UNUSED(state);

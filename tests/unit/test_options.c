@@ -292,6 +292,22 @@ static const struct {
     {"persistent_client_expiration", "137y", BAD},
     {"persistent_client_expiration", "1", BAD},
     {"persistent_client_expiration", "d", BAD},
+    {"max_qos", "0", 0},
+    {"max_qos", "2", 2},
+    {"max_qos", "3", BAD},
+    {"conformance", "strict", 0},
+    {"conformance", "lenient", 1},
+    {"conformance", "", BAD},
+    {"queued_overflow", "drop-new", 0},
+    {"queued_overflow", "drop-head", 1},
+    {"queued_overflow", "drop", BAD},
+    {"sys_interval", "0", 0},
+    {"sys_interval", "10s", 10},
+    {"sys_interval", "65536", BAD},
+    {"websockets_headers_size", "8k", 8192},
+    {"max_topic_alias", "65535", 65535},
+    {"max_retained_bytes", "0", 0},
+    {"max_delay", "1d", 86400},
     {"socket_domain", "any", DOMAIN_ANY},
     {"socket_domain", "ipv4", DOMAIN_IPV4},
     {"socket_domain", "ipv6", DOMAIN_IPV6},
@@ -350,13 +366,19 @@ static void test_args(void **state)
     assert_true(a.wants_help && a.wants_version);
 
     assert_int_equal(parse(&a, why, sizeof(why), (const char *[]){"-c", "/etc/x.conf", NULL}), ERR_OK);
+    assert_true(a.scram_user == NULL && a.iterations == 0);
+
+    assert_int_equal(
+        parse(&a, why, sizeof(why), (const char *[]){"--scram-iterations", "4096", "--scram-user", "anna", NULL}),
+        ERR_OK);
+    assert_true(a.scram_user != NULL && a.iterations == 4096);
 }
 
 static void test_args_errors(void **state)
 {
     (void)state;
     static const struct {
-        const char *words[4], *why;
+        const char *words[5], *why;
     } rows[] = {
         {{"-x"}, "-x: unknown option; weir --help lists them"},
         {{"-vx"}, "-x: unknown option; weir --help lists them"},
@@ -368,6 +390,16 @@ static void test_args_errors(void **state)
         {{"-p", "-1"}, "-p: \"-1\" is not a port; allowed: 0 to 65535"},
         {{"-p", ""}, "-p: \"\" is not a port; allowed: 0 to 65535"},
         {{"-p1", "-p2"}, "-p: given twice; for more than one port write listener lines into a file (-c FILE)"},
+        {{"--scram-user"}, "--scram-user: a value is missing; weir --help shows which"},
+        {{"--scram-user", "a", "--scram-iterations", "4095"},
+         "--scram-iterations: \"4095\" is not allowed; allowed: 4096 to 10000000"},
+        {{"--scram-user", "a", "--scram-iterations", "10000001"},
+         "--scram-iterations: \"10000001\" is not allowed; allowed: 4096 to 10000000"},
+        {{"--scram-user", "a", "--scram-iterations", "99999999999999999999"},
+         "--scram-iterations: \"99999999999999999999\" is not allowed; allowed: 4096 to 10000000"},
+        {{"--scram-user", "a", "--scram-iterations", "5e3"},
+         "--scram-iterations: \"5e3\" is not allowed; allowed: 4096 to 10000000"},
+        {{"--scram-iterations", "5000"}, "--scram-iterations: is for --scram-user NAME, which is not there"},
         {{"weir.conf"}, "\"weir.conf\" is no option; a configuration file is named with -c"},
     };
     for (size_t i = 0; i < ARRAY_N(rows); i++) {

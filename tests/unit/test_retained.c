@@ -192,16 +192,51 @@ static void the_limit(void **state)
     config.limits.retained_max = 3;
     env_init(v, 5, &config);
     for (unsigned i = 0; i < 3; i++) {
-        assert_true(retained_has_room(v->r, slice_from_str(v->topic[i].text)));
+        assert_true(retained_has_room(v->r, slice_from_str(v->topic[i].text), 1));
         assert_int_equal(put(v, &v->topic[i], 0), ERR_OK);
     }
-    assert_false(retained_has_room(v->r, slice_from_str(v->topic[3].text)));
+    assert_false(retained_has_room(v->r, slice_from_str(v->topic[3].text), 1));
     assert_int_equal(put(v, &v->topic[3], 0), ERR_FULL);
-    assert_true(retained_has_room(v->r, slice_from_str(v->topic[1].text)));
+    assert_true(retained_has_room(v->r, slice_from_str(v->topic[1].text), 1));
     assert_int_equal(put(v, &v->topic[1], 0), ERR_OK); /* a new value for an old topic */
     del(v, &v->topic[0]);
     assert_int_equal(put(v, &v->topic[3], 0), ERR_OK);
     fake_free(v->f);
+}
+
+/* a byte limit: counts what replaces and what is replaced; the broker's own topics are outside of it. */
+static void the_byte_limit(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.retained_bytes_max = 100;
+    struct fake *f = fake_new(&config);
+    struct conn *c = fake_login(f, "p", 0);
+    char big[64];
+    memset(big, 'x', sizeof big);
+    struct msgview v = {.topic = SLICE("t"), .payload = slice_make(big, 60), .flags = MSG_RETAIN, .qos = 1};
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_NO_MATCH);
+    v.topic = SLICE("u");
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_FULL);
+    v.topic = SLICE("t");
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_NO_MATCH); /* 61 for 61 */
+    v.topic = SLICE("u");
+    v.payload.len = 38;
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_NO_MATCH); /* 100 in all */
+    v.payload.len = 39;
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_FULL);
+    v.topic = SLICE("$SYS/broker/x");
+    v.payload.len = 60;
+    assert_int_equal(broker_publish_shard(f->shard->vhost, NULL, &v), ERR_NO_MATCH);
+    assert_int_equal(f->shard->vhost->retained.sys_n, 1);
+    v.topic = SLICE("t");
+    v.payload.len = 0;
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_NO_MATCH);
+    v.topic = SLICE("w");
+    v.payload.len = 60;
+    assert_int_equal(fake_pub_view(c, &v, NULL, 0), ERR_NO_MATCH);
+    fake_free(f);
 }
 
 /* what has expired does not fill the set for ever: nobody may ever ask for those topics again. */
@@ -216,7 +251,7 @@ static void expired_messages_make_room(void **state)
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(put(v, &v->topic[i], v->f->now + 1000), ERR_OK);
     fake_wait(v->f, 2000);
-    assert_true(retained_has_room(v->r, slice_from_str(v->topic[3].text)));
+    assert_true(retained_has_room(v->r, slice_from_str(v->topic[3].text), 1));
     assert_int_equal(put(v, &v->topic[3], 0), ERR_OK);
     fake_free(v->f);
 }
@@ -567,6 +602,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_an_array),
         cmocka_unit_test(the_limit),
+        cmocka_unit_test(the_byte_limit),
         cmocka_unit_test(expired_messages_make_room),
         cmocka_unit_test(exactly_once_through_small_queues),
         cmocka_unit_test(several_cursors_in_one_queue),

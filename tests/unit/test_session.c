@@ -733,6 +733,15 @@ static void made_up_ids(void **state)
     }
     fake_login(f, "mine", 0);
     assert_string_equal(fake_last(f, FAKE_ATTACHED)->topic, ""); /* nothing was assigned */
+    struct rng peek = f->shard->rng; /* [MQTT-3.2.2-16] a peer that knows which one is next has taken it */
+    char taken[32];
+    (void)snprintf(taken, sizeof taken, "auto-%016llx", (unsigned long long)rng_u64(&peek));
+    struct conn *thief = fake_login(f, taken, 0), *c = fake_conn(f);
+    struct attach a = fake_attach("", 0);
+    a.make_id = true;
+    broker_attach(c, &a);
+    assert_string_not_equal(fake_last(f, FAKE_ATTACHED)->topic, taken);
+    assert_ptr_equal(session(f, taken), thief->session);
     fake_free(f);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_stats.c: the table names every counter once, and the counters of a small scene add up: what was published is
- * delivered, waits or is counted under exactly one DROP_ name.
+ * delivered, waits or is counted under exactly one DROP_ name. Who is connected, what was carried and how many frames
+ * it took are counted once each.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,9 @@
 
 #include <cmocka.h>
 
+#include "proto_stomp/stomp_adapter.h"
 #include "tests/support/fake.h"
+#include "tests/support/rig.h"
 
 static void the_table(void **state)
 {
@@ -29,8 +32,8 @@ static void the_table(void **state)
 
 static uint64_t drops(const struct fake *f)
 {
-    static const enum stat all[] = {STAT_DROP_FULL,  STAT_DROP_HEAD,     STAT_DROP_EXPIRED, STAT_DROP_OFFLINE,
-                                    STAT_DROP_NOMEM, STAT_DROP_REJECTED, STAT_DROP_TOO_BIG, STAT_DROP_CLOSED};
+    static const enum stat_id all[] = {STAT_DROP_FULL,  STAT_DROP_HEAD,     STAT_DROP_EXPIRED, STAT_DROP_OFFLINE,
+                                       STAT_DROP_NOMEM, STAT_DROP_REJECTED, STAT_DROP_TOO_BIG, STAT_DROP_CLOSED};
     uint64_t n = 0;
     for (size_t i = 0; i < ARRAY_N(all); i++)
         n += fake_stat(f, all[i]);
@@ -81,11 +84,89 @@ static void a_scene_adds_up(void **state)
     fake_free(f);
 }
 
+static void who_is_there(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.connections_max = 3;
+    struct fake *f = fake_new(&config);
+    struct conn *a = fake_login(f, "a", 10), *b = fake_login(f, "b", 0);
+    assert_non_null(fake_pipe(f)->conn); /* has not logged in */
+    assert_null(fake_pipe(f)->conn);
+    assert_int_equal(fake_stat(f, STAT_CONNS), 3);
+    assert_int_equal(fake_stat(f, STAT_CONNS_TOTAL), 3);
+    assert_int_equal(fake_stat(f, STAT_CONNS_REFUSED), 1);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_ONLINE), 2);
+    fake_pipe_of(a)->is_eof = fake_pipe_of(b)->is_eof = true;
+    fake_run(f);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS), 1);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_ONLINE), 0);
+    a = fake_login(f, "a", 10);
+    struct conn *again = fake_login(f, "a", 10); /* takes over */
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_ONLINE), 1);
+    assert_int_equal(fake_stat(f, STAT_LOGINS), 4);
+    fake_pipe_of(again)->is_eof = true;
+    fake_wait(f, 9000);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_EXPIRED), 0);
+    fake_wait(f, 1000);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_EXPIRED), 1);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS), 0);
+    assert_int_equal(fake_stat(f, STAT_CONNS_PEAK), 3);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS_PEAK), 2);
+    fake_free(f);
+}
+
+static void payloads(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *p = fake_login(f, "p", 0), *a = fake_login(f, "a", 0), *b = fake_login(f, "b", 0);
+    assert_int_equal(fake_sub(a, "t", 1), ERR_OK);
+    assert_int_equal(fake_sub(b, "t", 0), ERR_OK);
+    assert_int_equal(fake_pub(p, "t", "12345", 1), ERR_OK);
+    assert_int_equal(fake_pub(p, "nobody", "123", 0), ERR_NO_MATCH);
+    assert_int_equal(fake_pub(p, "$SYS/broker/x", "1", 0), ERR_DENIED);
+    fake_run(f);
+    assert_int_equal(fake_stat(f, STAT_PAYLOAD_IN), 8);
+    assert_int_equal(fake_stat(f, STAT_PAYLOAD_OUT), 10);
+    fake_pipe_of(b)->deliver_result = ERR_TOO_BIG;
+    assert_int_equal(fake_pub(p, "t", "12", 1), ERR_OK);
+    fake_run(f);
+    assert_int_equal(fake_stat(f, STAT_PAYLOAD_OUT), 12); /* a only */
+    fake_free(f);
+}
+
+static void frames(void **state)
+{
+    (void)state;
+    static const struct adapter_ops *const adapters[] = {&stomp_adapter, NULL};
+    static const char in[] = "CONNECT\naccept-version:1.2\nhost:x\n\n\0\n\n"
+                             "SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0"
+                             "SEND\ndestination:/topic/a\n\nhello\0\n"
+                             "SEND\ndestination:/topic/b\n\nhello\0"
+                             "NONSENSE\n\n\0";
+    struct rig_config config;
+    rig_config_init(&config);
+    config.adapters = adapters;
+    struct rig *r = rig_new(&config);
+    assert_non_null(r);
+    struct rig_pipe *p = rig_connect(r);
+    for (size_t i = 0; i < sizeof in - 1; i++) { /* byte by byte: no frame is counted twice */
+        rig_send(p, in + i, 1);
+        rig_run(r);
+    }
+    assert_int_equal(r->shard->stats.v[STAT_FRAMES_IN], 4);   /* line ends and what cannot be parsed are no frames */
+    assert_int_equal(r->shard->stats.v[STAT_CONTROL_OUT], 3); /* CONNECTED, RECEIPT, ERROR */
+    assert_int_equal(r->shard->stats.v[STAT_DELIVERED], 1);
+    assert_true(rig_free(r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_table),
-        cmocka_unit_test(a_scene_adds_up),
+        cmocka_unit_test(the_table), cmocka_unit_test(a_scene_adds_up), cmocka_unit_test(who_is_there),
+        cmocka_unit_test(payloads),  cmocka_unit_test(frames),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }
