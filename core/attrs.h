@@ -25,6 +25,7 @@ enum attr_id {
     ATTR_REPLY_TO,     /* MQTT spelling of the topic to answer to */
     ATTR_REPLY_DEST,   /* a STOMP reply-to as the sender spelled it; beside ATTR_REPLY_TO when it names a topic */
     ATTR_CORRELATION,  /* bytes */
+    ATTR_IS_BYTES,     /* empty value: the sender says that the payload is bytes (MQTT Payload Format Indicator 0) */
     ATTR_DESTINATION,  /* STOMP-born: the destination as the sender spelled it */
 };
 

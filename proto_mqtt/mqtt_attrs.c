@@ -11,8 +11,7 @@
  *
  * Invariants
  *   1. mqtt_attrs_put appends exactly mqtt_attrs_bytes.
- *   2. Block → attributes → block keeps every User Property, byte for byte and in order, and all else but a Payload
- *      Format Indicator of 0, which means the same as none (MQTT 5 §3.3.2.3.2).
+ *   2. Block → attributes → block keeps every User Property, byte for byte and in order, and all else.
  *   3. A property is never longer than its attribute record: record 7 + key + value, property at most 5 + key + value.
  * Cost    O(bytes); no allocation but the buf's.
  * Thread  any; pure.
@@ -36,7 +35,7 @@ size_t mqtt_attrs_bytes(const struct mqtt_props *p)
     size_t n = 0;
     if ((p->has & MQTT_HAS(CONTENT_TYPE)) != 0)
         n += record_bytes(NO_KEY, p->content_type);
-    if ((p->has & MQTT_HAS(PAYLOAD_FORMAT)) != 0 && p->payload_format == 1)
+    if ((p->has & MQTT_HAS(PAYLOAD_FORMAT)) != 0)
         n += record_bytes(NO_KEY, NO_KEY);
     if ((p->has & MQTT_HAS(RESPONSE_TOPIC)) != 0)
         n += record_bytes(NO_KEY, p->response_topic);
@@ -56,8 +55,8 @@ void mqtt_attrs_put(struct buf *b, const struct mqtt_props *p)
 {
     if ((p->has & MQTT_HAS(CONTENT_TYPE)) != 0)
         attr_put(b, ATTR_CONTENT_TYPE, NO_KEY, p->content_type);
-    if ((p->has & MQTT_HAS(PAYLOAD_FORMAT)) != 0 && p->payload_format == 1)
-        attr_put(b, ATTR_IS_TEXT, NO_KEY, NO_KEY);
+    if ((p->has & MQTT_HAS(PAYLOAD_FORMAT)) != 0)
+        attr_put(b, p->payload_format == 1 ? ATTR_IS_TEXT : ATTR_IS_BYTES, NO_KEY, NO_KEY);
     if ((p->has & MQTT_HAS(RESPONSE_TOPIC)) != 0)
         attr_put(b, ATTR_REPLY_TO, NO_KEY, p->response_topic);
     if ((p->has & MQTT_HAS(CORRELATION)) != 0)
@@ -84,6 +83,9 @@ static void put_attr(struct mqtt_props_writer *w, const struct attr *a)
         break;
     case ATTR_IS_TEXT: /* [MQTT-3.3.2-4] */
         mqtt_props_put_num(w, MQTT_PROP_PAYLOAD_FORMAT, 1);
+        break;
+    case ATTR_IS_BYTES: /* the same as none, and yet to be sent on unaltered [MQTT-3.3.2-4] */
+        mqtt_props_put_num(w, MQTT_PROP_PAYLOAD_FORMAT, 0);
         break;
     case ATTR_REPLY_TO: /* [MQTT-3.3.2-15] */
         mqtt_props_put_slice(w, MQTT_PROP_RESPONSE_TOPIC, a->value);

@@ -331,6 +331,7 @@ size_t stomp_headers_bound(struct slice attrs)
             n += stomp_header_bound(8, REPLY_PREFIX + a.value.len);
             break;
         case ATTR_DESTINATION:
+        case ATTR_IS_BYTES:
             break;
         }
     }
@@ -408,6 +409,7 @@ void stomp_headers_put(struct stomp_writer *w, struct slice attrs, uint8_t *scra
             put_correlation_headers(w, a.value, scratch);
             break;
         case ATTR_DESTINATION:
+        case ATTR_IS_BYTES: /* what no content-type says, too */
             break;
         }
     }
