@@ -87,7 +87,7 @@ static void destroy(struct conn *c)
     if (m->more == NULL)
         return;
     mqtt_subs_free(c);
-    mqtt_names_free(c, m->more->alias_in);
+    mqtt_names_free(c, m->more->alias_in); /* [MQTT-3.3.2-7] */
     mqtt_names_free(c, m->more->alias_out);
     mqtt_proof_free(c, m->more->proof);
     mem_free(conn_mem(c), m->more);
@@ -113,6 +113,7 @@ static void blame(struct conn *c, unsigned type, enum close_reason why, uint8_t 
     mqtt_close(c, why, cause);
 }
 
+/* [MQTT-4.13.1-1]; 3.1.1: [MQTT-4.8.0-1] */
 void mqtt_fault(struct conn *c, unsigned type, enum err e)
 {
     switch (e) {
@@ -160,7 +161,7 @@ static void ping_in(struct conn *c, const struct mqtt_frame *f)
         return;
     }
     uint8_t out[MQTT_PING_BYTES];
-    mqtt_ping_put(out, MQTT_PINGRESP); /* [MQTT-3.12.4-1] */
+    mqtt_ping_put(out, MQTT_PINGRESP); /* both: [MQTT-3.12.4-1] */
     mqtt_say(c, out, sizeof out);
 }
 
@@ -213,7 +214,7 @@ static void packet_in(struct conn *c, const struct mqtt_frame *f)
         mqtt_auth_in(c, f);
         return;
     default:
-        /* [MQTT-3.1.0-2] a second CONNECT; what only a server sends: CONNACK, SUBACK, UNSUBACK, PINGRESP. */
+        /* both: [MQTT-3.1.0-2] a second CONNECT. What only a server sends: CONNACK, SUBACK, UNSUBACK, PINGRESP. */
         mqtt_unexpected(c, f->type);
         return;
     }
@@ -228,7 +229,7 @@ static void before_ready(struct conn *c, const struct mqtt_frame *f)
     else if (f->type == MQTT_CONNECT)
         mqtt_connect_in(c, f);
     else
-        mqtt_unexpected(c, f->type); /* [MQTT-3.1.0-1] */
+        mqtt_unexpected(c, f->type); /* both: [MQTT-3.1.0-1] */
 }
 
 /* longest_packet: that we read from this peer now. */
@@ -244,6 +245,7 @@ static size_t on_bytes(struct conn *c, const uint8_t *in, size_t len)
     bool is_lenient = c->door->is_lenient;
     size_t at = 0;
     uint64_t n_in = 0;
+    /* [MQTT-3.1.4-6], [MQTT-3.14.4-1]; 3.1.1: [MQTT-3.1.4-5], [MQTT-3.14.4-2]: nothing behind the end is looked at */
     while (at < len && !conn_is_closing(c)) {
         if (UNLIKELY(m->phase == MQTT_LOGIN))
             break; /* what is behind CONNECT waits, and is measured by the limits that will hold then */
@@ -291,6 +293,13 @@ static mono_ms on_tick(struct conn *c, mono_ms now)
         return due;
     mqtt_close(c, CLOSE_SILENT, MQTT_CAUSE_NONE); /* [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24] */
     return MONO_NEVER;
+}
+
+size_t mqtt_unit_bytes(const uint8_t *head, size_t n)
+{
+    struct mqtt_frame f = {.total = 0};
+    ptrdiff_t eaten = mqtt_frame_peek(head, n, MQTT_PACKET_BYTES_MAX, &f);
+    return eaten < 0 ? 0 : f.total;
 }
 
 const struct adapter_ops mqtt_adapter = {

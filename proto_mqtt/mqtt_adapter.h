@@ -9,4 +9,8 @@
 
 extern const struct adapter_ops mqtt_adapter;
 
+/* mqtt_unit_bytes: how many bytes the packet has that begins with head[n], n <= 5 suffices; 0: these do not tell. Pure.
+ */
+size_t mqtt_unit_bytes(const uint8_t *head, size_t n);
+
 #endif

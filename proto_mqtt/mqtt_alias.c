@@ -118,7 +118,7 @@ uint16_t mqtt_alias_find(const struct conn *c, struct slice topic, bool *out_is_
     if (topic.len <= ALIAS_TOPIC_BYTES)
         return 0;
     uint64_t h = hash_bytes(c->shard->seed, topic.p, topic.len);
-    uint32_t i = (uint32_t)((h >> 32) * m->alias_max >> 32); /* 0 .. alias_max - 1 */
+    uint32_t i = (uint32_t)((h >> 32) * m->alias_max >> 32); /* 0 .. alias_max - 1 [MQTT-3.3.2-11] */
     const struct mqtt_names *t = m->more != NULL ? m->more->alias_out : NULL;
     const struct name *name = t != NULL ? t->at[i] : NULL;
     *out_is_known = name != NULL && slice_eq(slice_make(name->bytes, name->len), topic);

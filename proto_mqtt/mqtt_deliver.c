@@ -134,8 +134,8 @@ NOINLINE static enum err encode_delivery(struct conn *c, struct outv *o, const s
     struct mqtt_publish p = {
         .topic = msg->topic,
         .payload = msg->payload,
-        .packet_id = (uint16_t)d->ticket, /* [MQTT-2.2.1-4]; 0 at QoS 0 [MQTT-2.2.1-2] */
-        .qos = d->qos,
+        .packet_id = (uint16_t)d->ticket, /* [MQTT-2.2.1-4]; 0 at QoS 0 [MQTT-2.2.1-2]; 3.1.1: [MQTT-2.3.1-5] */
+        .qos = d->qos,                    /* both: [MQTT-4.3.1-1]; [MQTT-4.3.2-2], [MQTT-4.3.3-2] */
         .dup = d->is_resent && d->qos != 0,
         .retain = d->retain, /* [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
     };

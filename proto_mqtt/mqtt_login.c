@@ -37,10 +37,14 @@ static void tell_elsewhere(const struct conn *c, struct mqtt_props *p)
     p->server_ref = slice_make(where, strlen(where));
 }
 
-/* [MQTT-3.2.2-7] a reason code (its nearest relative in 3.x), then the end; 3.1.1: [MQTT-3.2.2-5]. */
+/* [MQTT-3.2.2-7] a reason code (its nearest relative in 3.x), then the end; no session is present [MQTT-3.2.2-6];
+ * 3.1.1: [MQTT-3.2.2-4], [MQTT-3.2.2-5]. */
 void mqtt_refuse(struct conn *c, enum mqtt_type type, uint8_t cause, enum close_reason why)
 {
     const struct mqtt_conn *m = conn_state(c);
+    bool is_busy = cause == MQTT_CAUSE_NOMEM || cause == MQTT_CAUSE_LOGIN_LIMIT;
+    if (is_busy && c->door->server_reference != NULL)
+        cause = MQTT_CAUSE_USE_OTHER;
     uint8_t code = mqtt_cause_code(cause, MQTT_CONNACK);
     struct mqtt_connack k = {.code = m->version == MQTT_V5 ? code : mqtt_v3_connack_from_reason(code)};
     char peer[96], text[MQTT_TEXT_BYTES_MAX];
@@ -71,7 +75,7 @@ static void take_answers(struct mqtt_conn *m, const struct mqtt_props *p)
         m->out_bytes_max = MIN(p->packet_bytes_max, MQTT_PACKET_BYTES_MAX);
 }
 
-/* undecodable: what to say to a CONNECT that could not be read. */
+/* undecodable: what to say to a CONNECT that could not be read [MQTT-3.1.4-1]. */
 static void undecodable(struct conn *c, const struct mqtt_connect *k, enum err e)
 {
     struct mqtt_conn *m = conn_state(c);
@@ -91,7 +95,7 @@ static void undecodable(struct conn *c, const struct mqtt_connect *k, enum err e
 /* id_is_ok: may this client identifier be, or be left out? A 3.1 peer may use more than its 23 characters. */
 static bool id_is_ok(const struct mqtt_connect *k)
 {
-    if (k->client_id.len != 0 || k->version == MQTT_V5) /* [MQTT-3.1.3-5], [MQTT-3.1.3-6] */
+    if (k->client_id.len != 0 || k->version == MQTT_V5) /* both: [MQTT-3.1.3-5], [MQTT-3.1.3-6] */
         return true;
     return k->version == MQTT_V311 && k->clean; /* 3.1.1: [MQTT-3.1.3-7], [MQTT-3.1.3-8]; 3.1 §3.1: never empty */
 }
@@ -116,7 +120,7 @@ static void take_keepalive(struct conn *c, const struct mqtt_connect *k)
 {
     struct mqtt_conn *m = conn_state(c);
     uint64_t max = conn_limits(c)->keepalive_s_max;
-    m->keepalive_s = k->keepalive_s;
+    m->keepalive_s = k->keepalive_s; /* [MQTT-3.2.2-22] */
     bool is_above = k->keepalive_s > max || (k->keepalive_s == 0 && max < UINT16_MAX);
     m->is_keepalive_cut = k->version == MQTT_V5 && is_above;
     if (m->is_keepalive_cut) /* [MQTT-3.1.2-21], [MQTT-3.2.2-21] the server's value counts */
@@ -154,11 +158,11 @@ static void make_will(const struct mqtt_connect *k, struct buf *attrs, struct ms
         out->flags |= MSG_RETAIN;
     if ((k->will_props.has & MQTT_HAS(MESSAGE_EXPIRY)) != 0)
         out->expires_at = (mono_ms)k->will_props.message_expiry_s * 1000 + (k->will_props.message_expiry_s == 0);
-    mqtt_attrs_put(attrs, &k->will_props);
+    mqtt_attrs_put(attrs, &k->will_props); /* [MQTT-3.1.3-10] */
     out->attrs = buf_slice(attrs);
 }
 
-/* quota_of: deliveries at QoS 1 and 2 that may be on their way at once [MQTT-3.3.4-9]. */
+/* quota_of: deliveries at QoS 1 and 2 that may be on their way at once [MQTT-3.3.4-9], [MQTT-4.9.0-1]. */
 static uint32_t quota_of(struct conn *c, const struct mqtt_connect *k)
 {
     uint32_t max = (uint32_t)conn_limits(c)->inflight_max;
@@ -212,7 +216,7 @@ static uint8_t connect_refusal(const struct conn *c, const struct mqtt_connect *
 {
     if (c->door->has_moved) /* §4.11 */
         return MQTT_CAUSE_MOVED;
-    if (!id_is_ok(k))
+    if (!id_is_ok(k)) /* [MQTT-3.1.3-8]; 3.1.1: [MQTT-3.1.3-8], [MQTT-3.1.3-9] */
         return MQTT_CAUSE_CLIENT_ID;
     return k->has_will ? will_refusal(c, k) : 0;
 }
@@ -258,7 +262,6 @@ static void refused_by_broker(struct conn *c, enum err e)
 {
     const struct mqtt_conn *m = conn_state(c);
     bool is_proven = m->more != NULL && m->more->proof != NULL;
-    bool has_other = c->door->server_reference != NULL;
     switch (e) {
     case ERR_DENIED:
         refuse(c,
@@ -268,13 +271,13 @@ static void refused_by_broker(struct conn *c, enum err e)
                CLOSE_NOT_AUTHORIZED);
         break;
     case ERR_NOMEM:
-        refuse(c, has_other ? MQTT_CAUSE_USE_OTHER : MQTT_CAUSE_NOMEM, CLOSE_NOMEM);
+        refuse(c, MQTT_CAUSE_NOMEM, CLOSE_NOMEM);
         break;
     case ERR_STORE:
         refuse(c, MQTT_CAUSE_LOGIN_STORE, CLOSE_STORE);
         break;
     case ERR_FULL:
-        refuse(c, has_other ? MQTT_CAUSE_USE_OTHER : MQTT_CAUSE_LOGIN_LIMIT, CLOSE_LIMIT);
+        refuse(c, MQTT_CAUSE_LOGIN_LIMIT, CLOSE_LIMIT);
         break;
     default:
         refuse(c, mqtt_cause_from_err(e), CLOSE_LIMIT);
@@ -335,11 +338,12 @@ static void told_props(struct conn *c, const struct attached *a, struct mqtt_pro
     mqtt_proof_told(c, p);
 }
 
-/* accept_peer: CONNACK that says yes. */
+/* accept_peer: CONNACK that says yes: the first packet [MQTT-3.2.0-1]; 3.1.1: [MQTT-3.2.0-1]. */
 static void accept_peer(struct conn *c, const struct attached *a)
 {
     const struct mqtt_conn *m = conn_state(c);
-    struct mqtt_connack k = {.session_present = a->session_present}; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */
+    struct mqtt_connack k = {
+        .session_present = a->session_present}; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3]; 3.1.1: [MQTT-3.2.2-1, -2, -3] */
     struct buf info;
     buf_init(&info, conn_mem(c));
     if (m->version == MQTT_V5)
@@ -359,7 +363,7 @@ static void accept_peer(struct conn *c, const struct attached *a)
 void mqtt_on_attached(struct conn *c, const struct attached *a)
 {
     struct mqtt_conn *m = conn_state(c);
-    BUG_ON(m->phase != MQTT_LOGIN);
+    BUG_ON(m->phase != MQTT_LOGIN); /* [MQTT-3.2.0-2] */
     if (a->result != ERR_OK) {
         refused_by_broker(c, a->result);
         return;

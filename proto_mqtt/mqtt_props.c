@@ -119,7 +119,7 @@ static enum err check_value(const struct mqtt_prop_item *item)
     switch (item->wire) {
     case MQTT_PROP_U8: /* each is a flag: 0 or 1 */
         return item->num <= 1 ? ERR_OK : ERR_PROTOCOL;
-    case MQTT_PROP_UTF8: /* [MQTT-1.5.4-1], [MQTT-1.5.4-2] */
+    case MQTT_PROP_UTF8: /* [MQTT-1.5.4-1], [MQTT-1.5.4-2]; [MQTT-3.3.2-19] the Content Type among them */
         return is_text(item->value) ? ERR_OK : ERR_MALFORMED;
     case MQTT_PROP_PAIR: /* [MQTT-1.5.7-1] */
         return is_text(item->name) && is_text(item->value) ? ERR_OK : ERR_MALFORMED;

@@ -59,8 +59,7 @@ static void refuse(struct conn *c, const struct mqtt_publish *p, uint8_t cause)
 static bool topic_is_ok(struct conn *c, const struct mqtt_publish *p)
 {
     enum err e = mqtt_topic_name_check(p->topic);
-    if (e ==
-        ERR_MALFORMED) { /* [MQTT-3.3.2-1], [MQTT-1.5.4-1], [MQTT-1.5.4-2]; 3.1.1: [MQTT-1.5.3-1], [MQTT-1.5.3-2] */
+    if (e == ERR_MALFORMED) { /* both: [MQTT-3.3.2-1]; [MQTT-1.5.4-1, -2]; 3.1.1: [MQTT-1.5.3-1, -2] */
         mqtt_fault(c, MQTT_PUBLISH, e);
         return false;
     }
@@ -68,7 +67,7 @@ static bool topic_is_ok(struct conn *c, const struct mqtt_publish *p)
         mqtt_close(c, CLOSE_PROTOCOL, MQTT_CAUSE_TOPIC_EMPTY);
         return false;
     }
-    if (e != ERR_OK) { /* [MQTT-3.3.2-2], [MQTT-4.7.0-1] wildcards; 3.1.1: [MQTT-4.7.1-1] */
+    if (e != ERR_OK) { /* [MQTT-3.3.2-2], [MQTT-4.7.0-1] wildcards; 3.1.1: [MQTT-3.3.2-2], [MQTT-4.7.1-1] */
         mqtt_close(c, CLOSE_PROTOCOL, MQTT_CAUSE_TOPIC_WILD);
         return false;
     }
@@ -147,7 +146,7 @@ static void publish(struct conn *c, const struct mqtt_publish *p, struct slice a
         if (!qos_is_ok(c, p) || !take_slot(c, m, p))
             return;
         pub.msg.flags |= MSG_DURABLE;
-        /* [MQTT-3.3.4-1] */
+        /* both: [MQTT-3.3.4-1] */
         pub.receipt = receipt_make(p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, 0, 0, p->packet_id);
         pub.rx_id = p->qos == 2 ? p->packet_id : 0;
     }

@@ -21,6 +21,7 @@
  */
 #include "proto_mqtt/mqtt_conn.h"
 
+/* put_ack: [MQTT-2.2.1-5] with the id of its PUBLISH; 3.1.1: [MQTT-2.3.1-6] */
 static void put_ack(struct conn *c, enum mqtt_type type, uint8_t cause, uint16_t packet_id)
 {
     uint8_t out[MQTT_ACK_BYTES];
@@ -45,7 +46,7 @@ static void published(struct conn *c, enum mqtt_type type, uint8_t cause, uint16
     uint8_t code = LIKELY(cause == MQTT_CAUSE_NONE) ? MQTT_RC_SUCCESS : mqtt_cause_code(cause, type);
     if (m->version == MQTT_V5) {
         if (type == MQTT_PUBACK || code >= MQTT_RC_UNSPECIFIED)
-            give_slot(m);
+            give_slot(m);                   /* the id is free: it comes again with a new message [MQTT-4.3.2-5] */
         put_ack(c, type, cause, packet_id); /* [MQTT-4.3.2-4], [MQTT-4.3.3-8] */
     } else if (code < MQTT_RC_UNSPECIFIED || code == MQTT_RC_DENIED) {
         put_ack(c, type, MQTT_CAUSE_NONE, packet_id); /* 3.1.1: [MQTT-4.3.2-2], [MQTT-4.3.3-2], [MQTT-3.3.5-2] */

@@ -174,12 +174,13 @@ uint8_t mqtt_close_code(enum close_reason why)
     return 0;
 }
 
+/* The last packet: core closes the connection behind it [MQTT-3.14.4-1], [MQTT-3.14.4-2], [MQTT-4.13.2-1]. */
 void mqtt_say_disconnect(struct conn *c, enum close_reason why)
 {
     const struct mqtt_conn *m = conn_state(c);
     const char *elsewhere = why == CLOSE_SHUTDOWN ? c->door->server_reference : NULL;
     uint8_t cause = elsewhere != NULL ? (uint8_t)MQTT_CAUSE_STOPPING : m->cause;
-    struct mqtt_closing d = {.code = mqtt_close_code(why)};
+    struct mqtt_closing d = {.code = mqtt_close_code(why)}; /* [MQTT-3.14.2-2] its expiry is not ours to change */
     if (cause != MQTT_CAUSE_NONE)
         d.code = mqtt_cause_code(cause, MQTT_DISCONNECT);
     if (d.code == MQTT_RC_NORMAL)

@@ -91,7 +91,8 @@ static bool code_for_v3(uint8_t *code, enum mqtt_version v)
 }
 
 /* make_codes: turns the causes into the codes to be sent, in their place; text[cap]: why the first refused filter was,
- * "" if none. False: 3.1 cannot say it. */
+ * "" if none. One per filter, in their order [MQTT-3.9.3-1], [MQTT-3.11.3-1]; 3.1.1: [MQTT-3.9.3-1]. False: 3.1 cannot
+ * say it. */
 static bool make_codes(struct mqtt_subs *r, enum mqtt_version v, char *text, size_t cap)
 {
     text[0] = '\0';
@@ -115,10 +116,11 @@ void mqtt_subs_answer(struct conn *c, uint16_t packet_id)
     BUG_ON(r == NULL || r->packet_id != packet_id);
     char text[MQTT_TEXT_BYTES_MAX];
     bool can_say = make_codes(r, (enum mqtt_version)m->version, text, sizeof text);
+    /* [MQTT-2.2.1-6]; 3.1.1: [MQTT-2.3.1-7], [MQTT-3.8.4-2], [MQTT-3.10.4-4] */
     struct mqtt_suback a = {.packet_id = packet_id, .codes = slice_make(r->cause, r->n)};
     if (r->type == MQTT_UNSUBACK && m->version != MQTT_V5)
         a.codes.len = 0;
-    if (can_say) /* [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-6]; [MQTT-3.10.4-4], [MQTT-3.10.4-5] */
+    if (can_say) /* [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-6]; 3.1.1: [MQTT-3.8.4-1], [MQTT-3.8.4-5] */
         mqtt_say_subs(c, (enum mqtt_type)r->type, &a, text);
     else
         mqtt_close(c, CLOSE_REFUSED, MQTT_CAUSE_NONE);
@@ -172,7 +174,7 @@ void mqtt_subscribe_in(struct conn *c, const struct mqtt_frame *f)
     uint32_t sub_id = (s.props.has & MQTT_HAS(SUB_ID)) != 0 ? s.props.sub_id : 0;
     struct mqtt_sub_item item;
     for (uint32_t i = 0; mqtt_subscribe_next(&s.filters, &item) && !conn_is_closing(c); i++)
-        subscribe_one(c, r, i, &item, sub_id); /* [MQTT-3.8.4-5] as if each came alone */
+        subscribe_one(c, r, i, &item, sub_id); /* [MQTT-3.8.4-5] as if each came alone; 3.1.1: [MQTT-3.8.4-4] */
     broker_barrier(c, receipt_make(MQTT_SUBACK, 0, 0, s.packet_id));
 }
 
@@ -207,5 +209,6 @@ void mqtt_unsubscribe_in(struct conn *c, const struct mqtt_frame *f)
     struct slice text;
     for (uint32_t i = 0; mqtt_unsubscribe_next(&s.filters, &text) && !conn_is_closing(c); i++)
         unsubscribe_one(c, r, i, text); /* [MQTT-3.10.4-1] compared character by character */
-    broker_barrier(c, receipt_make(MQTT_UNSUBACK, 0, 0, s.packet_id)); /* [MQTT-3.10.4-6] */
+    /* [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6]; 3.1.1: [MQTT-3.10.4-5], [MQTT-3.10.4-6] */
+    broker_barrier(c, receipt_make(MQTT_UNSUBACK, 0, 0, s.packet_id));
 }

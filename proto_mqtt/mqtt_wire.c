@@ -118,7 +118,9 @@ enum err mqtt_frame_check(const struct mqtt_frame *f, enum mqtt_version v)
         return (f->flags & 0x06) == want || want == 0 ? ERR_OK : ERR_MALFORMED;
     if (f->is_lenient && want != 0) /* lenient: 3.1 stacks that say 3.1.1 send DUP here, or no flags at all */
         return ERR_OK;
-    return f->flags == want ? ERR_OK : ERR_MALFORMED; /* [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1], [MQTT-2.2.2-2] */
+    /* [MQTT-2.1.3-1]; 3.1.1: [MQTT-2.2.2-1], [MQTT-2.2.2-2]; both: [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1],
+     * [MQTT-3.14.1-1] */
+    return f->flags == want ? ERR_OK : ERR_MALFORMED;
 }
 
 enum err mqtt_ping_decode(const struct mqtt_frame *f, enum mqtt_version v)

@@ -54,7 +54,7 @@ static enum err read_version(struct mqtt_rd *r, const struct mqtt_frame *f, stru
     if (r->bad)
         return ERR_MALFORMED;
     out->version = version_of(name, out->level);
-    if (out->version == 0) /* [MQTT-3.1.2-1] the name, [MQTT-3.1.2-2] the level */
+    if (out->version == 0) /* both: [MQTT-3.1.2-1] the name, [MQTT-3.1.2-2] the level */
         return ERR_UNSUPPORTED;
     return mqtt_frame_check(f, (enum mqtt_version)out->version);
 }
@@ -63,7 +63,7 @@ static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out, bool is_
 {
     unsigned flags = mqtt_rd_u8(r);
     bool strict = out->version != MQTT_V31 && !is_lenient; /* lenient: as in 3.1, from where these devices come */
-    if ((flags & FLAG_RESERVED) != 0 && strict)            /* [MQTT-3.1.2-3] */
+    if ((flags & FLAG_RESERVED) != 0 && strict)            /* both: [MQTT-3.1.2-3] */
         return ERR_MALFORMED;
     out->clean = (flags & FLAG_CLEAN) != 0;
     out->has_user = (flags & FLAG_USER) != 0;
@@ -75,7 +75,7 @@ static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out, bool is_
         if (out->will_qos == 3) /* [MQTT-3.1.2-12]; 3.1.1: [MQTT-3.1.2-14] */
             return ERR_MALFORMED;
     } else if ((flags & (FLAG_WILL_QOS | FLAG_WILL_RETAIN)) != 0 && strict) {
-        return ERR_MALFORMED; /* [MQTT-3.1.2-11], [MQTT-3.1.2-13]; 3.1.1: [MQTT-3.1.2-13], [MQTT-3.1.2-15] */
+        return ERR_MALFORMED; /* [MQTT-3.1.2-11, -13]; 3.1.1: [MQTT-3.1.2-11, -13, -15] */
     }
     bool may_stand_alone = out->version == MQTT_V5 || is_lenient; /* lenient: tokens without a user name */
     if (out->has_password && !out->has_user && !may_stand_alone)  /* 3.1.1: [MQTT-3.1.2-22] */
@@ -83,24 +83,26 @@ static enum err read_flags(struct mqtt_rd *r, struct mqtt_connect *out, bool is_
     return ERR_OK;
 }
 
+/* read_will: both: [MQTT-3.1.2-9] what the flag promises is there. */
 static enum err read_will(struct mqtt_rd *r, struct mqtt_connect *out)
 {
     enum err e = mqtt_rd_props(r, (enum mqtt_version)out->version, MQTT_WILL, &out->will_props);
     if (e != ERR_OK)
         return e;
-    out->will_topic = mqtt_rd_utf8(r); /* [MQTT-3.1.3-11] */
+    out->will_topic = mqtt_rd_utf8(r); /* [MQTT-3.1.3-11]; 3.1.1: [MQTT-3.1.3-10] */
     out->will_payload = mqtt_rd_bin(r);
     return ERR_OK;
 }
 
-/* read_login: user name and password; 3.1 lets the packet end first. */
+/* read_login: user name and password, each exactly if its flag says so [MQTT-3.1.2-16] to [MQTT-3.1.2-19]; 3.1.1:
+ * [MQTT-3.1.2-18] to [MQTT-3.1.2-21]. 3.1 lets the packet end first. */
 static void read_login(struct mqtt_rd *r, struct mqtt_connect *out)
 {
     bool may_end = out->version == MQTT_V31;
     if (may_end && r->p == r->end)
         out->has_user = false;
     if (out->has_user)
-        out->user = mqtt_rd_utf8(r); /* [MQTT-3.1.3-12] */
+        out->user = mqtt_rd_utf8(r); /* [MQTT-3.1.3-12]; 3.1.1: [MQTT-3.1.3-11] */
     if (may_end && r->p == r->end)
         out->has_password = false;
     if (out->has_password)
@@ -121,13 +123,13 @@ enum err mqtt_connect_decode(const struct mqtt_frame *f, struct mqtt_connect *ou
     e = mqtt_rd_props(&r, (enum mqtt_version)out->version, MQTT_CONNECT, &out->props);
     if (e != ERR_OK)
         return e;
-    out->client_id = mqtt_rd_utf8(&r); /* [MQTT-3.1.3-4] */
+    out->client_id = mqtt_rd_utf8(&r); /* both: [MQTT-3.1.3-4], [MQTT-3.1.3-3] it is there and first */
     if (out->has_will) {
         e = read_will(&r, out);
         if (e != ERR_OK)
             return e;
     }
-    read_login(&r, out);
+    read_login(&r, out); /* both: [MQTT-3.1.3-1] in this order */
     return mqtt_rd_end(&r);
 }
 

@@ -92,7 +92,8 @@ static inline struct slice mqtt_rd_bin(struct mqtt_rd *r)
     return mqtt_rd_bytes(r, n);
 }
 
-/* mqtt_rd_utf8: a string [MQTT-1.5.4-1] well formed, no surrogates, [MQTT-1.5.4-2] no U+0000. */
+/* mqtt_rd_utf8: a string [MQTT-1.5.4-1] well formed, no surrogates, [MQTT-1.5.4-2] no U+0000; [MQTT-1.5.4-3] U+FEFF is
+ * a character like others, and stays. 3.1.1: [MQTT-1.5.3-1], [MQTT-1.5.3-2], [MQTT-1.5.3-3] */
 static inline struct slice mqtt_rd_utf8(struct mqtt_rd *r)
 {
     struct slice s = mqtt_rd_bin(r);
@@ -190,7 +191,7 @@ static inline void mqtt_wr_bin(struct mqtt_wr *w, struct slice s)
     mqtt_wr_bytes(w, s);
 }
 
-/* mqtt_wr_props: length and block, in 5.0 only. */
+/* mqtt_wr_props: length and block, in 5.0 only; [MQTT-2.2.2-1] without properties the length is 0. */
 static inline void mqtt_wr_props(struct mqtt_wr *w, enum mqtt_version v, enum mqtt_type at, const struct mqtt_props *p)
 {
     if (v < MQTT_V5 || w->bad)

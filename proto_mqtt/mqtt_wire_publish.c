@@ -42,10 +42,11 @@ enum err mqtt_publish_decode(const struct mqtt_frame *f, enum mqtt_version v, st
 {
     const uint8_t *p = f->body.p, *end = p + f->body.len;
     unsigned flags = f->flags, qos = flags >> 1 & 3;
-    if (UNLIKELY(qos == 3)) /* [MQTT-3.3.1-4] */
+    if (UNLIKELY(qos == 3)) /* both: [MQTT-3.3.1-4] */
         return ERR_MALFORMED;
     if (UNLIKELY((flags & 0x0e) == 0x08 && v != MQTT_V31 && !f->is_lenient))
-        return ERR_MALFORMED; /* [MQTT-3.3.1-2] DUP at QoS 0; 3.1 does not forbid it. Lenient: retries at any QoS set it
+        return ERR_MALFORMED; /* both: [MQTT-3.3.1-2] DUP at QoS 0; 3.1 does not forbid it. Lenient: retries at any QoS
+                               * set it
                                */
     if (UNLIKELY(f->overlong && v == MQTT_V5 && !f->is_lenient)) /* [MQTT-1.5.5-1]; lenient: mqtt_frame_check */
         return ERR_MALFORMED;

@@ -69,7 +69,7 @@ static enum err check_filters(struct mqtt_rd *r, bool has_options, enum mqtt_ver
     if (r->p == r->end) /* [MQTT-3.8.3-2], [MQTT-3.10.3-2]; 3.1.1: [MQTT-3.8.3-3], [MQTT-3.10.3-2] */
         return ERR_PROTOCOL;
     while (r->p != r->end) {
-        struct slice filter = mqtt_rd_utf8(r); /* [MQTT-3.8.3-1], [MQTT-3.10.3-1] */
+        struct slice filter = mqtt_rd_utf8(r); /* both: [MQTT-3.8.3-1], [MQTT-3.10.3-1] */
         unsigned options = has_options ? mqtt_rd_u8(r) : 0;
         if (r->bad)
             return ERR_MALFORMED;

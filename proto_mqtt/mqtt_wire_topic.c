@@ -48,11 +48,11 @@ enum err mqtt_topic_name_check(struct slice topic)
 {
     if (topic.len == 0) /* [MQTT-4.7.3-1] */
         return ERR_INVALID;
-    if (topic.len > MQTT_STRING_BYTES_MAX) /* [MQTT-4.7.3-3] */
+    if (topic.len > MQTT_STRING_BYTES_MAX) /* both: [MQTT-4.7.3-3] */
         return ERR_MALFORMED;
     if (LIKELY(is_plain(topic)))
         return ERR_OK;
-    if (!utf8_is_mqtt(topic.p, topic.len)) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-4.7.3-2] */
+    if (!utf8_is_mqtt(topic.p, topic.len)) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2]; both: [MQTT-4.7.3-2] */
         return ERR_MALFORMED;
     if (mqtt_filter_has_wildcard(topic)) /* [MQTT-3.3.2-2], [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1] */
         return ERR_INVALID;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_adapter_mqtt.c: the adapter contract, kept by MQTT in 3.1.1 and 5.0.
+ * test_adapter_mqtt.c: the adapter contract, kept by MQTT in 3.1.1 and 5.0: plainly there, and with all that hangs off
+ * a connection of 5.0 here: properties, a will with a delay, topic aliases both ways.
  */
 #include "proto_mqtt/mqtt_adapter.h"
 #include "tests/contract/adapter_suite.c" /* a program of this folder is one file */
@@ -51,13 +52,14 @@ static const struct adapter_fixture v5 = {
     .first_n = ARRAY_N(first),
     .foreign = foreign,
     .foreign_n = ARRAY_N(foreign),
-    .login = WORDS("\x10\x28\x00\x04MQTT\x05\x04\x00\x0a\x05\x11\x00\x00\x00\x64\x00\x01"
+    .login = WORDS("\x10\x2b\x00\x04MQTT\x05\x04\x00\x0a\x08\x11\x00\x00\x00\x64\x22\x00\x04\x00\x01"
                    "a\x08\x03\x00\x05"
                    "plain\x00\x04will\x00\x04gone"),
     .login_b = WORDS("\x10\x14\x00\x04MQTT\x05\x02\x00\x0a\x06\x22\x00\x05\x21\x00\x05\x00\x01"
                      "b"),
-    .subscribe = WORDS("\x82\x09\x00\x01\x02\x0b\x05\x00\x01t\x02"),
-    .publish = WORDS("\x34\x17\x00\x01t\x00\x07\x0c\x26\x00\x01k\x00\x01v\x02\x00\x00\x00\x64hello"),
+    .subscribe = WORDS("\x82\x12\x00\x01\x02\x0b\x05\x00\x0along/topic\x02"),
+    .publish =
+        WORDS("\x34\x23\x00\x0along/topic\x00\x07\x0f\x23\x00\x01\x26\x00\x01k\x00\x01v\x02\x00\x00\x00\x64hello"),
     .goodbye = WORDS("\xe0\x00"),
     .bad = WORDS("\x34\x08\x00\x01t\x00\x07\x01\x7fx"),
     .silence_ms = 15000,

@@ -249,23 +249,32 @@ static enum err store_replay(struct store *s, store_visit_fn visit, void *ctx)
 
 static enum err rig_reserve(struct store *s, uint64_t bytes)
 {
-    (void)s, (void)bytes;
-    return ERR_OK;
+    const struct rig *r = store_of(s)->rig;
+    (void)bytes;
+    return r->has_failed ? ERR_STORE : r->is_full ? ERR_FULL : ERR_OK;
 }
 
 static lsn_t rig_append(struct store *s, const struct store_rec *rec)
 {
     (void)rec;
-    return ++store_of(s)->last;
+    return store_of(s)->rig->has_failed ? 0 : ++store_of(s)->last;
 }
 
 static void rig_submit(struct store *s)
 {
     struct rig_store *st = store_of(s);
-    if (st->rig->is_holding || st->durable == st->last)
+    if (st->rig->is_holding || st->rig->has_failed || st->durable == st->last)
         return;
     st->durable = st->last;
     s->on_durable(s->ctx, st->durable);
+}
+
+void rig_fail_store(struct rig *r)
+{
+    BUG_ON(r->store == NULL || r->has_failed);
+    r->has_failed = true;
+    r->store->store.on_failed(r->store->store.ctx);
+    rig_run(r);
 }
 
 static void store_close(struct store *s)

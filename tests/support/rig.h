@@ -81,6 +81,8 @@ struct rig {
     mono_ms now, timer;
     bool is_woken;
     bool is_holding; /* the store keeps its "durable" to itself */
+    bool is_full;    /* the store has no room for more messages */
+    bool has_failed; /* rig_fail_store */
     bool is_stuck;   /* rig_run gave up: the broker never came to rest */
 };
 
@@ -106,6 +108,9 @@ void rig_run(struct rig *r);
 
 /* rig_wait: lets time pass, stopping at every timer. */
 void rig_wait(struct rig *r, mono_ms ms);
+
+/* rig_fail_store: the store breaks: nothing more will be durable. Needs has_store. */
+void rig_fail_store(struct rig *r);
 
 /* rig_is_closed: the broker ended its half, so the peer reads end of file after `out`. */
 static inline bool rig_is_closed(const struct rig_pipe *p)

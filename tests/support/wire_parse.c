@@ -432,6 +432,10 @@ static bool step_line(struct wire_file *f, const char *line)
         s.kind = WIRE_RELEASE;
     else if (strcmp(line, "stop") == 0)
         s.kind = WIRE_STOP;
+    else if (strcmp(line, "full") == 0)
+        s.kind = WIRE_FULL;
+    else if (strcmp(line, "fail") == 0)
+        s.kind = WIRE_FAIL;
     else if (line[0] == '+')
         ok = wait_line(f, line + 1, &s);
     else

@@ -33,6 +33,8 @@ enum wire_step_kind {
     WIRE_HOLD,
     WIRE_RELEASE,
     WIRE_STOP,
+    WIRE_FULL,
+    WIRE_FAIL,
 };
 
 struct wire_step {

@@ -250,6 +250,14 @@ static bool one_step(struct run *r, size_t i)
     case WIRE_STOP:
         stop(r);
         return true;
+    case WIRE_FULL:
+        r->rig->is_full = true;
+        return true;
+    case WIRE_FAIL:
+        if (r->rig->store == NULL)
+            return fail(r, s->line, "there is no store that could fail");
+        rig_fail_store(r->rig);
+        return true;
     default:
         p = s->kind == WIRE_SEND ? open_conn(r, s->who) : r->conn[s->who - 'A'];
         return p != NULL ? conn_step(r, i, p) : fail(r, s->line, "%c is not open", s->who);

@@ -20,6 +20,7 @@
  *     A#      the peer stops reading   A=  reads again
  *     A*      A is open and silent (what every later step on A and the end of the test demand anyway)
  *     hold    the store keeps back "durable" (needs `set store`), until: release
+ *     full    the store has no room for messages; fail: it breaks (both need `set store`)
  *     stop    the broker is told to stop (shard_stop)
  * Before the first step
  *     limit FIELD N     a limit of core/limits.h
