@@ -56,9 +56,9 @@ _Static_assert(ARRAY_N(adapters) == ARRAY_N(protocols), "each protocol has a nam
 
 /* What is spoken in WebSockets, by the subprotocol a peer asks for; STOMP is not, yet. */
 static const struct upgrade_way ways[] = {
-    {"mqtt", &mqtt_adapter},
-    {"mqttv3.1", &mqtt_adapter},
-    {NULL, NULL},
+    {"mqtt", &mqtt_adapter, mqtt_unit_bytes},
+    {"mqttv3.1", &mqtt_adapter, mqtt_unit_bytes},
+    {NULL, NULL, NULL},
 };
 
 /* ---- saying ------------------------------------------------------------------------------------------------- */

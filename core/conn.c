@@ -159,7 +159,8 @@ void conn_end(struct conn *c)
         session_detach(c->session, (enum close_reason)c->reason);
     owed_free(c);
     c->is_eof = c->reason == CLOSE_EOF;
-    bool is_mutual = !c->out && (c->reason == CLOSE_GOODBYE || c->reason == CLOSE_GOODBYE_WILL); /* nobody waits */
+    bool is_mutual = !c->out && !c->transport->ops->has_farewell &&
+                     (c->reason == CLOSE_GOODBYE || c->reason == CLOSE_GOODBYE_WILL); /* nobody waits */
     conn_flush(c);
     c->state_now = CONN_LINGERING;
     if (c->is_gone || !c->adapter || s->limits.linger_ms == 0 || is_mutual || (c->is_eof && !c->out)) {

@@ -21,7 +21,8 @@
 struct transport;
 
 struct transport_ops {
-    const char *name; /* "tcp", "unix", "sim", ... */
+    const char *name;  /* "tcp", "unix", "sim", ... */
+    bool has_farewell; /* shut says goodbye in the pipe's own words, so it is called even if both sides said theirs */
 
     /* recv: up to cap > 0 bytes into out. Returns the bytes (> 0), or -ERR_AGAIN, -ERR_EOF (the peer will send no
      * more; sending may still work), -ERR_RESET; -ERR_PROTOCOL, -ERR_TOO_BIG: the peer broke the pipe's own rules (a

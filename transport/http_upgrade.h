@@ -6,7 +6,7 @@
  * http_upgrade.h: the HTTP request that turns a connection into a WebSocket (RFC 6455 §4.2), as an adapter. A door
  * that lists it has `upgrade` set; the subprotocol the peer asks for names the adapter that goes on:
  *
- *     static const struct upgrade_way ways[] = {{"mqtt", &mqtt_adapter}, {"mqttv3.1", &mqtt_adapter}, {NULL, NULL}};
+ *     static const struct upgrade_way ways[] = {{"mqtt", &mqtt_adapter, mqtt_unit_bytes}, {NULL, NULL, NULL}};
  *     ws_home_init(&home, mem, limits.ws_message_bytes_max);
  *     struct upgrade u = {.home = &home, .way = ways};
  *     door.adapter = {&mqtt_adapter, &http_upgrade_adapter, NULL};      MQTT and WebSocket on one port
@@ -19,13 +19,13 @@
  */
 
 #include "core/adapter.h"
-
-struct ws_home;
+#include "transport/ws.h"
 
 /* A subprotocol and who speaks it. Messages are binary both ways. */
 struct upgrade_way {
     const char *subprotocol; /* as registered, e.g. "mqtt"; case matters; at most UPGRADE_NAME_MAX bytes */
     const struct adapter_ops *adapter;
+    ws_unit_fn unit; /* NULL, or how to tell packets apart, so that each goes out in a frame of its own */
 };
 
 #define UPGRADE_NAME_MAX 32u

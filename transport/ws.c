@@ -5,12 +5,13 @@
  *     recv   next ──► the caller's buffer ──► ws_decode, in place: payload to the front, control frames taken out
  *     sendv  [what we owe ourselves] [header] the caller's iov, not copied ──► next, one call
  *
- * Out. Each sendv makes one binary frame of all it is offered. When `next` takes less, the rest of the frame is owed:
- * the next calls go on with it, whatever their vectors begin with, so the caller must still mean to send those bytes
- * (a connection does: what was not taken stays in its outv). Only between frames the pipe may speak for itself: the
- * HTTP answer, a Pong, a Close. What `next` does not take of that waits in `side` with WRITE wanted below, and goes out
- * when that is reported: the one thing here that is sent outside of a call from above. A Pong owed while a frame is
- * half sent follows the frame. Of several Pings only the last is answered (RFC 6455 §5.5.3).
+ * Out. Each sendv makes one binary frame of all it is offered, or one per packet (transport_ws_cut). When `next` takes
+ * less, the rest of the frame is owed: the next calls go on with it, whatever their vectors begin with, so the caller
+ * must still mean to send those bytes (a connection does: what was not taken stays in its outv). Only between frames
+ * the pipe may speak for itself: the HTTP answer, a Pong, a Close. What `next` does not take of that waits in `side`
+ * with WRITE wanted below, and goes out when that is reported: the one thing here that is sent outside of a call from
+ * above. A Pong owed while a frame is half sent follows the frame. Of several Pings only the last is answered (RFC 6455
+ * §5.5.3).
  *
  * The end. `end` is what recv says from now on: the peer closed, broke a rule, or there was no memory. It is said only
  * after the payload before it, and pending() is true until then, so nobody waits for a wake-up that will not come.
@@ -22,7 +23,7 @@
  *   3. Nothing but the rest of the frame is sent while owed > 0, and no frame after a close frame.
  *   4. WRITE is wanted below for our own bytes exactly while they could go: owed == 0.
  *   5. early and side are NULL unless something is in them.
- * Cost    104 bytes per idle connection and no buffer: a header in parts waits in the decoder. One recv, one sendv
+ * Cost    112 bytes per idle connection and no buffer: a header in parts waits in the decoder. One recv, one sendv
  * below for each above. `side`, 392 bytes, lives while a control frame is in parts or cannot go out; `early` from the
  *         upgrade until its bytes are gone: for most connections never after transport_ws_new.
  * Thread  the loop's own.
@@ -37,8 +38,9 @@
 #include "core/loop.h"
 #include "transport/ws_codec.h"
 
-/* ROUNDS_MAX: reads in one recv while no payload comes; a header and a byte read one by one need 15. */
-enum { IOV_N = 64, OWN_IOV_N = 2, ROUNDS_MAX = 16, CONTROL_FRAME_MAX = 2 + WS_CONTROL_MAX };
+/* ROUNDS_MAX: reads in one recv while no payload comes; a header and a byte read one by one need 15. FRAMES_MAX: in one
+ * sendv. */
+enum { IOV_N = 64, OWN_IOV_N = 2, ROUNDS_MAX = 16, FRAMES_MAX = 128, CONTROL_FRAME_MAX = 2 + WS_CONTROL_MAX };
 
 /* The HTTP answer and the first input, until each is gone. */
 struct early {
@@ -62,6 +64,7 @@ struct ws {
     struct transport *next;
     struct early *early;
     struct side *side;
+    ws_unit_fn unit; /* NULL: a sendv is a frame */
     struct ws_decoder decoder;
     uint64_t owed;
     uint8_t head_left;
@@ -71,7 +74,7 @@ struct ws {
     uint8_t end_said : 1, has_closed : 1 /* a close frame was sent, or waits in side */, is_shut : 1;
 };
 
-_Static_assert(sizeof(void *) > 8 || sizeof(struct ws) <= 104, "an idle connection has grown");
+_Static_assert(sizeof(void *) > 8 || sizeof(struct ws) <= 112, "an idle connection has grown");
 _Static_assert(ERR_N <= 32, "ws.end has five bits");
 
 enum { BELOW_UNKNOWN = 0xff };
@@ -231,7 +234,6 @@ static void queue_close(struct ws *ws, uint16_t code)
     ws->has_closed = 1;
     if (s == NULL)
         return;
-    move_up(s);
     BUG_ON((size_t)s->out_len + WS_CLOSE_FRAME_MAX > sizeof(s->out));
     s->out_len = (uint16_t)(s->out_len + ws_close_frame(s->out + s->out_len, code));
 }
@@ -352,31 +354,119 @@ static bool ws_pending(struct transport *t)
 
 /* ---- out ----------------------------------------------------------------------------------------------------- */
 
-/* A vector in the making. */
-struct parcel {
-    struct iovec iov[OWN_IOV_N + 1 + IOV_N];
-    unsigned n;
-    size_t own, payload; /* bytes of our own in front, and of payload */
+/* One frame of a vector in the making. */
+struct framing {
+    uint64_t payload; /* bytes that its header announces, or announced: what is offered now may be less */
+    uint64_t offered;
     uint8_t head[WS_HEAD_MAX];
     uint8_t head_left; /* the last bytes of head that are to be sent */
 };
 
-/* pack: what the next sendv below is offered: at most `owed` bytes of payload while a frame is begun. */
-static void pack(struct ws *ws, const struct iovec *iov, int n, struct parcel *p)
+/* A vector in the making. */
+struct parcel {
+    unsigned n, frame_n;
+    size_t own; /* bytes of our own in front */
+    struct framing frame[FRAMES_MAX];
+    struct iovec iov[OWN_IOV_N + IOV_N + 2 * FRAMES_MAX];
+};
+
+/* Where a walk over the caller's vector stands. */
+struct vec {
+    const struct iovec *iov;
+    int n;
+    size_t at; /* bytes of iov[0] that are behind us */
+};
+
+static void vec_skip_empty(struct vec *v)
 {
-    unsigned head_at = ws->owed == 0 ? own_iov(ws, p->iov, &p->own) : 0;
-    uint64_t most = ws->owed == 0 ? UINT64_MAX : ws->owed;
-    p->n = head_at + 1;
-    for (int i = 0; i < n && p->n < ARRAY_N(p->iov) && p->payload < most; i++) {
-        size_t part = (size_t)MIN((uint64_t)iov[i].iov_len, most - p->payload);
-        if (part != 0)
-            p->iov[p->n++] = (struct iovec){iov[i].iov_base, part};
-        p->payload += part;
+    for (; v->n > 0 && v->at == v->iov->iov_len; v->n--, v->iov++)
+        v->at = 0;
+}
+
+/* vec_peek: the next bytes, up to cap; returns how many. */
+static size_t vec_peek(struct vec v, uint8_t *out, size_t cap)
+{
+    size_t have = 0;
+    for (vec_skip_empty(&v); v.n > 0 && have < cap; vec_skip_empty(&v)) {
+        size_t part = MIN(cap - have, v.iov->iov_len - v.at);
+        memcpy(out + have, (const uint8_t *)v.iov->iov_base + v.at, part);
+        have += part;
+        v.at += part;
     }
-    BUG_ON(p->payload == 0); /* the caller offered no byte */
-    size_t head_len = ws_head(p->head, WS_OP_BINARY, ws->owed == 0 ? p->payload : ws->owed);
-    p->head_left = ws->owed == 0 ? (uint8_t)head_len : ws->head_left;
-    p->iov[head_at] = (struct iovec){p->head + head_len - p->head_left, p->head_left};
+    return have;
+}
+
+/* pack_payload: up to `most` bytes of v behind p's vector, as far as that has room; returns how many. */
+static uint64_t pack_payload(struct parcel *p, struct vec *v, uint64_t most)
+{
+    uint64_t have = 0;
+    for (vec_skip_empty(v); v->n > 0 && have < most && p->n < ARRAY_N(p->iov); vec_skip_empty(v)) {
+        size_t part = (size_t)MIN((uint64_t)(v->iov->iov_len - v->at), most - have);
+        p->iov[p->n++] = (struct iovec){(uint8_t *)v->iov->iov_base + v->at, part};
+        v->at += part;
+        have += part;
+    }
+    return have;
+}
+
+/* pack_frame: one more frame, of which `payload` bytes are announced; was_begun: its header is on the way, all but the
+ * last head_left bytes. */
+static void pack_frame(struct parcel *p, struct vec *v, uint64_t payload, bool was_begun, uint8_t head_left)
+{
+    struct framing *f = &p->frame[p->frame_n++];
+    size_t head_len = ws_head(f->head, WS_OP_BINARY, payload);
+    f->payload = payload;
+    f->head_left = was_begun ? head_left : (uint8_t)head_len;
+    if (f->head_left != 0)
+        p->iov[p->n++] = (struct iovec){f->head + head_len - f->head_left, f->head_left};
+    f->offered = pack_payload(p, v, payload);
+}
+
+static uint64_t vec_bytes(struct vec v)
+{
+    uint64_t n = 0;
+    for (vec_skip_empty(&v); v.n > 0; v.n--, v.iov++, v.at = 0)
+        n += v.iov->iov_len - v.at;
+    return n;
+}
+
+/* unit_bytes: of the packet that v begins with; all of v where nobody can tell. */
+static uint64_t unit_bytes(const struct ws *ws, const struct vec *v)
+{
+    uint8_t head[WS_UNIT_HEAD];
+    size_t unit = ws->unit != NULL ? ws->unit(head, vec_peek(*v, head, sizeof(head))) : 0;
+    return unit != 0 ? unit : vec_bytes(*v);
+}
+
+/* pack: what the next sendv below is offered: the rest of a frame that is begun, or our own words and new frames. */
+static void pack(struct ws *ws, struct vec v, struct parcel *p)
+{
+    p->n = p->frame_n = 0;
+    p->own = 0;
+    vec_skip_empty(&v);
+    BUG_ON(v.n == 0); /* the caller offered no byte */
+    if (ws->owed != 0) {
+        pack_frame(p, &v, ws->owed, true, ws->head_left);
+        return;
+    }
+    p->n = own_iov(ws, p->iov, &p->own);
+    for (; v.n > 0 && p->frame_n < FRAMES_MAX && p->n + 2 <= ARRAY_N(p->iov); vec_skip_empty(&v))
+        pack_frame(p, &v, unit_bytes(ws, &v), false, 0);
+}
+
+/* unpack: `sent` bytes of the frames went out; returns how many of them were payload, and notes what is owed. */
+static size_t unpack(struct ws *ws, const struct parcel *p, size_t sent)
+{
+    size_t payload = 0;
+    for (unsigned i = 0; i < p->frame_n && sent > 0; i++) {
+        const struct framing *f = &p->frame[i];
+        size_t head = MIN(sent, (size_t)f->head_left), part = (size_t)MIN((uint64_t)(sent - head), f->offered);
+        ws->head_left = (uint8_t)(f->head_left - head);
+        ws->owed = f->payload - part;
+        sent -= head + part;
+        payload += part;
+    }
+    return payload;
 }
 
 /* forget: last words to a peer that was sent a close frame for a breach: taken, and not sent. */
@@ -397,25 +487,16 @@ static ptrdiff_t ws_sendv(struct transport *t, const struct iovec *iov, int n)
     if (ws->has_closed && ws->owed == 0)
         return forget(iov, n);
     struct parcel p;
-    p.own = p.payload = 0;
-    pack(ws, iov, n, &p);
-    bool is_headless = p.head_left == 0; /* then its place is empty, and first */
-    ptrdiff_t sent = transport_sendv(ws->next, p.iov + is_headless, (int)(p.n - is_headless));
+    pack(ws, (struct vec){iov, n, 0}, &p);
+    ptrdiff_t sent = transport_sendv(ws->next, p.iov, (int)p.n);
     if (sent < 0)
         return sent;
-    size_t left = (size_t)sent, own = MIN(left, p.own);
+    size_t own = MIN((size_t)sent, p.own);
     own_eat(ws, own);
-    left -= own;
-    if (left > 0) {
-        uint64_t frame = ws->owed == 0 ? p.payload : ws->owed;
-        size_t head = MIN(left, (size_t)p.head_left);
-        left -= head;
-        ws->head_left = (uint8_t)(p.head_left - head);
-        ws->owed = frame - left;
-    }
+    size_t payload = unpack(ws, &p, (size_t)sent - own);
     if (p.own != 0 || has_own(ws))
         flush_own(ws);
-    return left > 0 ? (ptrdiff_t)left : -ERR_AGAIN;
+    return payload > 0 ? (ptrdiff_t)payload : -ERR_AGAIN;
 }
 
 static void ws_want(struct transport *t, unsigned interest)
@@ -468,6 +549,7 @@ static void ws_peer(struct transport *t, char *out, size_t cap)
 
 static const struct transport_ops ws_ops = {
     .name = "ws",
+    .has_farewell = true,
     .recv = ws_recv,
     .sendv = ws_sendv,
     .want = ws_want,
@@ -510,4 +592,10 @@ struct transport *transport_ws_new(struct ws_home *home, struct transport *next,
     trim(ws);
     flush_own(ws);
     return &ws->base;
+}
+
+void transport_ws_cut(struct transport *t, ws_unit_fn unit)
+{
+    BUG_ON(t->ops != &ws_ops);
+    ours(t)->unit = unit;
 }

@@ -32,7 +32,7 @@ struct ws_home {
 
 /* ws_home_init: no pipe yet, nothing allocated.
  *
- *   mem                 pays for the pipes: 104 bytes each, and for a moment what frames of control need
+ *   mem                 pays for the pipes: 112 bytes each, and for a moment what frames of control need
  *   message_bytes_max   > 0, over all fragments: limits.ws_message_bytes_max
  */
 void ws_home_init(struct ws_home *h, struct mem *mem, uint64_t message_bytes_max);
@@ -50,5 +50,15 @@ void ws_home_fini(struct ws_home *h);
  */
 struct transport *transport_ws_new(struct ws_home *home, struct transport *next, struct slice hello,
                                    struct slice first) MUST_CHECK;
+
+/* How many bytes the packet has that begins with head[n]; 0: these do not tell. Pure. */
+typedef size_t (*ws_unit_fn)(const uint8_t *head, size_t n);
+
+#define WS_UNIT_HEAD 5u /* bytes that a ws_unit_fn is shown, if there are so many */
+
+/* transport_ws_cut: from now on each packet goes out in a frame of its own. The protocol does not ask for it
+ * [MQTT-6.0.0-2], but there are clients that look for one packet per frame only (Paho's C library up to 1.3 leaves the
+ * others lying until the next frame comes). A sendv then still is one call below. */
+void transport_ws_cut(struct transport *t, ws_unit_fn unit);
 
 #endif

@@ -83,7 +83,7 @@ struct house {
 static void house_open(struct house *h, uint8_t switches)
 {
     static const struct adapter_ops *const adapters[] = {&http_upgrade_adapter, NULL};
-    static const struct upgrade_way ways[] = {{"mqtt", &echo}, {"mqttv3.1", &echo}, {0}};
+    static const struct upgrade_way ways[] = {{"mqtt", &echo, NULL}, {"mqttv3.1", &echo, NULL}, {0}};
     static const char *const paths[] = {"/", "/mqtt", NULL}, *const names[] = {"hub.example.com", NULL};
     static const char *const origins[] = {"https://app.example.com", NULL}, *const any[] = {"*", NULL};
     struct rig_config config;

@@ -80,7 +80,8 @@ static const struct adapter_ops loud = {.name = "loud",
 /* ---- a broker with one door ---------------------------------------------------------------------------------- */
 
 static const struct adapter_ops *const adapters[] = {&loud, &http_upgrade_adapter, NULL};
-static const struct upgrade_way ways[] = {{"loud", &loud}, {"mqtt", &mqtt_adapter}, {"mqttv3.1", &mqtt_adapter}, {0}};
+static const struct upgrade_way ways[] = {
+    {"loud", &loud, NULL}, {"mqtt", &mqtt_adapter, mqtt_unit_bytes}, {"mqttv3.1", &mqtt_adapter, mqtt_unit_bytes}, {0}};
 
 struct house {
     struct rig *rig;
@@ -327,12 +328,20 @@ static void test_lenient(void **state)
 static void test_path(void **state)
 {
     UNUSED(state);
-    static const char *const paths[] = {"/mqtt", "/ws", NULL};
+    char longest[257], exact[600], beyond[600]; /* as long as is kept, and longer */
+    memset(longest, 'a', sizeof(longest));
+    longest[0] = '/';
+    longest[256] = 0;
+    (void)snprintf(exact, sizeof(exact), "GET %s HTTP/1.1\r\n" ALL END, longest);
+    (void)snprintf(beyond, sizeof(beyond), "GET %sa HTTP/1.1\r\n" ALL END, longest);
+    const char *const paths[] = {"/mqtt", "/ws", longest, NULL};
     static char far[] =
         "GET /mqtt?0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
         "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc"
         "def0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef HTTP/1.1\r\n" ALL END;
-    static const struct row rows[] = {
+    const struct row rows[] = {
+        {"of the greatest length", exact, 101, CLOSE_NONE},
+        {"too long to be one of ours", beyond, 404, CLOSE_NOT_AUTHORIZED},
         {"the first", "GET /mqtt HTTP/1.1\r\n" ALL END, 101, CLOSE_NONE},
         {"the second", "GET /ws HTTP/1.1\r\n" ALL END, 101, CLOSE_NONE},
         {"with a query", "GET /ws?token=1 HTTP/1.1\r\n" ALL END, 101, CLOSE_NONE},
