@@ -93,9 +93,11 @@ void delayed_timer(struct delayed_msg *w)
         stat_add(&s->stats, STAT_DROP_EXPIRED, 1); /* MQTT 5 §3.3.2.3.3: it was not to live so long */
     else
         e = broker_publish_shard(d->vhost, x, &v);
-    if (e != ERR_OK && e != ERR_NO_MATCH)
+    if (e != ERR_OK && e != ERR_NO_MATCH) {
+        stat_add(&s->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
         log_line(s->log, LOG_WARN, "delayed message to '" SLICE_FMT "' not published: %s",
                  SLICE_ARG(slice_make(v.topic.p, MIN(v.topic.len, (size_t)128))), err_text(e));
+    }
     if (lsn)
         shard_append(s, &(struct store_rec){.kind = STORE_SETTLE, .of = lsn});
     msg_drop(m);

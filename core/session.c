@@ -221,9 +221,11 @@ static void will_publish(struct session *s)
     if (v.expires_at)
         v.expires_at += shard_of(s)->now; /* MQTT 5 §3.1.3.2.4: counted from its publication */
     enum err e = broker_publish_shard(s->vhost, NULL, &v);
-    if (e != ERR_OK && e != ERR_NO_MATCH)
+    if (e != ERR_OK && e != ERR_NO_MATCH) {
+        stat_add(&shard_of(s)->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
         log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s",
                  SLICE_ARG(session_id(s)), err_text(e));
+    }
     msg_drop(will);
 }
 
