@@ -346,7 +346,7 @@ static void in_the_store(void **state)
     struct fake *f = fake_new(&config);
     struct conn *clean = fake_login(f, "clean", 0), *kept = fake_login(f, "kept", 1000), *p = fake_login(f, "p", 0);
     assert_int_equal(join(clean, "g", "t", 1), ERR_OK);
-    assert_int_equal(living(f, STORE_QUEUE), 0); /* nothing that would survive */
+    assert_int_equal(living(f, STORE_QUEUE), 0);          /* nothing that would survive */
     assert_int_equal(join(kept, "g", "t", 1), ERR_AGAIN); /* answered when it is durable */
     fake_run(f);
     assert_int_equal(fake_last(f, FAKE_SETTLED)->result, ERR_OK);
