@@ -187,6 +187,12 @@ static void check_frames(const uint8_t *out, size_t n, size_t sent)
     BUG_ON(found != sent);
 }
 
+/* unit_of: packets of a few bytes. */
+static size_t unit_of(const uint8_t *head, size_t n)
+{
+    return 1 + (head[0] + n) % 7;
+}
+
 static void check_pipe(const struct seen *s, const uint8_t *in, size_t n, uint64_t max, size_t recv_max,
                        size_t send_max)
 {
@@ -201,6 +207,8 @@ static void check_pipe(const struct seen *s, const uint8_t *in, size_t n, uint64
     l.base.ops = &lower_ops;
     struct transport *ws = transport_ws_new(&home, &l.base, slice_make(NULL, 0), slice_make(in, 0));
     BUG_ON(ws == NULL);
+    if (recv_max % 2 != 0)
+        transport_ws_cut(ws, unit_of);
     size_t got = 0, sent = 0, owed = 0;
     ptrdiff_t r;
     do {
