@@ -34,6 +34,8 @@ uint8_t mqtt_cause_from_err(enum err e)
     return e == ERR_OK ? MQTT_CAUSE_NONE : (uint8_t)(MQTT_CAUSE_ERR + (unsigned)e);
 }
 
+/* What is sent: [MQTT-3.2.2-8], [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.7.2-1], [MQTT-3.9.3-2], [MQTT-3.11.3-2],
+ * [MQTT-3.14.2-1] */
 uint8_t mqtt_cause_code(uint8_t cause, enum mqtt_type at)
 {
     if (cause < ARRAY_N(CAUSES))

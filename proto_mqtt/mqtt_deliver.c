@@ -137,7 +137,7 @@ NOINLINE static enum err encode_delivery(struct conn *c, struct outv *o, const s
         .packet_id = (uint16_t)d->ticket, /* [MQTT-2.2.1-4]; 0 at QoS 0 [MQTT-2.2.1-2]; 3.1.1: [MQTT-2.3.1-5] */
         .qos = d->qos,                    /* both: [MQTT-4.3.1-1]; [MQTT-4.3.2-2], [MQTT-4.3.3-2] */
         .dup = d->is_resent && d->qos != 0,
-        .retain = d->retain, /* [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13] */
+        .retain = d->retain, /* [MQTT-3.3.1-12], [MQTT-3.3.1-13]; 3.1.1: [MQTT-3.3.1-8], [MQTT-3.3.1-9] */
     };
     if (UNLIKELY(d->consumer->is_member))
         p.topic = queue_topic(d->consumer->queue, msg->topic, named);

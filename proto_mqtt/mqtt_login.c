@@ -79,7 +79,7 @@ static void take_answers(struct mqtt_conn *m, const struct mqtt_props *p)
 static void undecodable(struct conn *c, const struct mqtt_connect *k, enum err e)
 {
     struct mqtt_conn *m = conn_state(c);
-    if (e == ERR_UNSUPPORTED) { /* [MQTT-3.1.2-2]; bit 7 of the level marks a bridge */
+    if (e == ERR_UNSUPPORTED) { /* both: [MQTT-3.1.2-2]; bit 7 of the level marks a bridge */
         m->version = (k->level & 0x7f) >= MQTT_V5 ? MQTT_V5 : MQTT_V311;
         refuse(c, MQTT_CAUSE_VERSION, CLOSE_BAD_VERSION);
     } else if (k->version == MQTT_V5) {
@@ -216,7 +216,7 @@ static uint8_t connect_refusal(const struct conn *c, const struct mqtt_connect *
 {
     if (c->door->has_moved) /* §4.11 */
         return MQTT_CAUSE_MOVED;
-    if (!id_is_ok(k)) /* [MQTT-3.1.3-8]; 3.1.1: [MQTT-3.1.3-8], [MQTT-3.1.3-9] */
+    if (!id_is_ok(k)) /* 3.1.1: [MQTT-3.1.3-8], [MQTT-3.1.3-9]; 5.0 takes every identifier */
         return MQTT_CAUSE_CLIENT_ID;
     return k->has_will ? will_refusal(c, k) : 0;
 }

@@ -26,6 +26,8 @@ struct reason {
     uint32_t where;   /* bits 1 << enum mqtt_type */
 };
 
+/* [MQTT-3.2.2-8], [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1], [MQTT-3.9.3-2], [MQTT-3.11.3-2],
+ * [MQTT-3.14.2-1], [MQTT-3.15.2-1] */
 static const struct reason REASONS[] = {
 #define X(name, code, text, where) [code] = {text, where},
     MQTT_REASON_LIST(X)
@@ -172,5 +174,5 @@ const char *mqtt_v3_connack_name(unsigned code)
 
 uint8_t mqtt_v3_suback_from_reason(unsigned code)
 {
-    return code <= 2 ? (uint8_t)code : MQTT_V3_SUB_FAILED;
+    return code <= 2 ? (uint8_t)code : MQTT_V3_SUB_FAILED; /* 3.1.1: [MQTT-3.9.3-2] */
 }

@@ -185,7 +185,7 @@ enum err mqtt_connack_decode(const struct mqtt_frame *f, enum mqtt_version v, st
     out->code = mqtt_rd_u8(&r);
     if (v == MQTT_V31) /* the byte is not used */
         flags = 0;
-    if (flags > 1) /* [MQTT-3.2.2-1] */
+    if (flags > 1) /* MQTT 5 §3.2.2.1: the others are reserved */
         return ERR_MALFORMED;
     out->session_present = flags == 1;
     e = mqtt_rd_props(&r, v, MQTT_CONNACK, &out->props);
@@ -194,9 +194,9 @@ enum err mqtt_connack_decode(const struct mqtt_frame *f, enum mqtt_version v, st
     if (e != ERR_OK)
         return e;
     bool known = v == MQTT_V5 ? mqtt_reason_is_allowed(out->code, MQTT_CONNACK) : out->code <= MQTT_V3_DENIED;
-    if (!known) /* [MQTT-3.2.2-8] */
+    if (!known) /* MQTT 5 §3.2.2.2, 3.1.1 §3.2.2.3 */
         return ERR_PROTOCOL;
-    if (out->session_present && out->code != 0) /* [MQTT-3.2.2-6]; 3.1.1: [MQTT-3.2.2-4] */
+    if (out->session_present && out->code != 0) /* MQTT 5 §3.2.2.1.1, 3.1.1 §3.2.2.2 */
         return ERR_PROTOCOL;
     return ERR_OK;
 }
@@ -204,7 +204,7 @@ enum err mqtt_connack_decode(const struct mqtt_frame *f, enum mqtt_version v, st
 ptrdiff_t mqtt_connack_encode(const struct mqtt_connack *c, enum mqtt_version v, uint8_t *out, size_t cap)
 {
     struct mqtt_wr w = mqtt_wr_begin(out, cap);
-    mqtt_wr_u8(&w, c->session_present && v != MQTT_V31);
+    mqtt_wr_u8(&w, c->session_present && v != MQTT_V31); /* [MQTT-3.2.2-1] the other flags are 0 */
     mqtt_wr_u8(&w, c->code);
     mqtt_wr_props(&w, v, MQTT_CONNACK, &c->props);
     return mqtt_wr_end(&w, MQTT_CONNACK, 0);

@@ -163,9 +163,9 @@ ptrdiff_t mqtt_unsubscribe_encode(const struct mqtt_subscribe *s, const struct s
 
 static bool is_code(unsigned code, enum mqtt_type type, enum mqtt_version v)
 {
-    if (v == MQTT_V5) /* [MQTT-3.9.3-2], [MQTT-3.11.3-2] */
+    if (v == MQTT_V5) /* §3.9.3, §3.11.3 */
         return mqtt_reason_is_allowed(code, type);
-    return code <= 2 || code == MQTT_V3_SUB_FAILED; /* 3.1.1: [MQTT-3.9.3-2]; newer brokers send 0x80 to 3.1 as well */
+    return code <= 2 || code == MQTT_V3_SUB_FAILED; /* 3.1.1 §3.9.3; newer brokers send 0x80 to 3.1 as well */
 }
 
 /* read_codes: the rest of the body, at least one code. */

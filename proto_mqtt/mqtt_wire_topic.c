@@ -28,7 +28,8 @@ static inline uint64_t has_byte(uint64_t x, uint8_t c)
     return (zero_where - ONES) & ~zero_where & HIGHS;
 }
 
-/* is_plain: ASCII without NUL, '+' and '#': eight bytes at a time, then one at a time. */
+/* is_plain: ASCII without NUL [MQTT-4.7.3-2], '+' and '#' [MQTT-4.7.0-1]: eight bytes at a time, then one at a time.
+ * 3.1.1: [MQTT-4.7.3-2], [MQTT-4.7.1-1] */
 static bool is_plain(struct slice s)
 {
     const uint8_t *p = s.p, *end = s.p + s.len;
@@ -46,7 +47,7 @@ static bool is_plain(struct slice s)
 
 enum err mqtt_topic_name_check(struct slice topic)
 {
-    if (topic.len == 0) /* [MQTT-4.7.3-1] */
+    if (topic.len == 0) /* both: [MQTT-4.7.3-1] */
         return ERR_INVALID;
     if (topic.len > MQTT_STRING_BYTES_MAX) /* both: [MQTT-4.7.3-3] */
         return ERR_MALFORMED;
@@ -54,7 +55,7 @@ enum err mqtt_topic_name_check(struct slice topic)
         return ERR_OK;
     if (!utf8_is_mqtt(topic.p, topic.len)) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2]; both: [MQTT-4.7.3-2] */
         return ERR_MALFORMED;
-    if (mqtt_filter_has_wildcard(topic)) /* [MQTT-3.3.2-2], [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1] */
+    if (mqtt_filter_has_wildcard(topic)) /* both: [MQTT-3.3.2-2]; [MQTT-4.7.0-1]; 3.1.1: [MQTT-4.7.1-1] */
         return ERR_INVALID;
     return ERR_OK;
 }
@@ -66,11 +67,11 @@ bool mqtt_filter_has_wildcard(struct slice filter)
 
 enum err mqtt_filter_check(struct slice filter)
 {
-    if (filter.len == 0) /* [MQTT-4.7.3-1] */
+    if (filter.len == 0) /* both: [MQTT-4.7.3-1] */
         return ERR_INVALID;
-    if (filter.len > MQTT_STRING_BYTES_MAX) /* [MQTT-4.7.3-3] */
+    if (filter.len > MQTT_STRING_BYTES_MAX) /* both: [MQTT-4.7.3-3] */
         return ERR_MALFORMED;
-    if (!utf8_is_mqtt(filter.p, filter.len)) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-4.7.3-2] */
+    if (!utf8_is_mqtt(filter.p, filter.len)) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2]; both: [MQTT-4.7.3-2] */
         return ERR_MALFORMED;
     for (size_t i = 0; i < filter.len; i++) {
         uint8_t c = filter.p[i];

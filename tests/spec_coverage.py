@@ -348,21 +348,64 @@ def totals(statements):
         len([s for s in bound if s.gaps()])
 
 
-def cell(places, strip):
-    shown = ["%s: `%s`" % (path[len(strip):] if path.startswith(strip) else path, place) for path, place in places[:PLACES_SHOWN]]
-    more = len(places) - len(shown)
-    return "<br>".join(shown) + (" and %d more" % more if more > 0 else "") if shown else "**missing**"
+def short(path):
+    """A file as the page names it: the code's by their path, tables by their name, other tests by their path below tests/."""
+    return os.path.basename(path) if path.startswith("tests/wire/mqtt/") else path[len("tests/"):] if path.startswith("tests/") else path
+
+
+def cell(places):
+    """Some of the places, those in one file together."""
+    files = {}
+    for path, place in places[:PLACES_SHOWN]:
+        files.setdefault(short(path), []).append("`%s`" % place)
+    more = len(places) - PLACES_SHOWN
+    lines = ["%s: %s" % (path, ", ".join(names)) for path, names in files.items()]
+    return "<br>".join(lines + (["and %d more" % more] if more > 0 else [])) or "**missing**"
+
+
+def row(s):
+    if s.binds == "client":
+        code, tests = "*binds clients only*", ""
+    elif s.exception:
+        code, tests = "*exception: %s*" % s.exception, cell(s.tests) if s.tests else ""
+    else:
+        code, tests = cell(s.code), cell(s.tests)
+    return "| %s%s | %s | %s | %s |" % (s.tag[1:-1], " (?)" if s.unsure else "", s.text.replace("|", "\\|"), code, tests)
+
+
+def exceptions(rules):
+    """The exceptions of all versions, those with the same reason together."""
+    out = ["| statements | why there is no code or no test |", "|---|---|"]
+    for version, _ in VERSIONS:
+        reasons = {}
+        for s in rules[version]:
+            if s.binds != "client" and s.exception:
+                reasons.setdefault(s.exception, []).append(s.tag[1:-1])
+        out += ["| %s: %s | %s |" % (version, ", ".join(tags), reason) for reason, tags in reasons.items()]
+    return out
+
+
+INTRODUCTION = """# Conformance
+
+This page lists the numbered normative statements of the two OASIS specifications of MQTT, all of them, in our own words: the
+code that enforces each, and tests that fail when it does not. Statements that bind clients only are listed so that no number is
+missing. MQTT 3.1 has no numbered statements; the tests speak it as well. What a listener with `conformance lenient` overlooks is
+in [mqtt.md](mqtt.md#strict-and-lenient).
+
+Code is named by its function or table. Of the tests, a `.txt` file is a table of conversations in tests/wire/mqtt and the name behind
+it one conversation, byte by byte; all other paths are below tests/. Where there are more than %d places, the first ones are named.
+
+The page is written by `./dev spec --report` out of tests/spec/ and the numbers that stand in the comments of code and tests. The
+check `spec_coverage` fails when a statement that binds a server has no code or no test, and when this page is out of date.
+""" % PLACES_SHOWN
 
 
 def document(rules):
-    out = ["# Conformance", "",
-           "Every numbered normative statement of the two OASIS specifications of MQTT, in our own words, with the place in the code",
-           "that enforces it and the tests that would fail if it did not. Written by `./dev spec --report` from tests/spec/*.txt and",
-           "the tags in code and tests; the check `spec` fails when a statement has no code or no test and when this page is not up to",
-           "date. Tests are below tests/; a name behind a wire table is that of the conversation.", "",
-           "| MQTT | statements | bind a server | with code and test | exceptions | missing |", "|---|---:|---:|---:|---:|---:|"]
+    out = INTRODUCTION.split("\n")
+    out += ["| MQTT | statements | bind a server | with code and test | exceptions | missing |", "|---|---:|---:|---:|---:|---:|"]
     for version, _ in VERSIONS:
         out.append("| %s | %d | %d | %d | %d | %d |" % ((version,) + totals(rules[version])))
+    out += ["", "## Exceptions", ""] + exceptions(rules)
     for version, _ in VERSIONS:
         out += ["", "## MQTT " + version]
         chapter = None
@@ -370,13 +413,7 @@ def document(rules):
             if s.chapter != chapter:
                 chapter = s.chapter
                 out += ["", "### " + chapter, "", "| statement | what it says | code | tests |", "|---|---|---|---|"]
-            if s.binds == "client":
-                code, tests = "binds clients only", ""
-            elif s.exception:
-                code, tests = "exception: " + s.exception, cell(s.tests, "tests/") if s.tests else ""
-            else:
-                code, tests = cell(s.code, ""), cell(s.tests, "tests/")
-            out.append("| %s%s | %s | %s | %s |" % (s.tag[1:-1], " (?)" if s.unsure else "", s.text.replace("|", "\\|"), code, tests))
+            out.append(row(s))
     return "\n".join(out) + "\n"
 
 
@@ -476,11 +513,15 @@ def self_test_lists():
     statements[0].code = [("core/a.c", "f")]
     assert statements[0].gaps() == ["test"] and totals(statements) == (3, 2, 0, 1, 1)
     page = document({"5.0": statements, "3.1.1": []})
-    assert "core/a.c: `f` | **missing** |" in page and "exception: not applicable" in page and "MQTT-1.1.1-2 (?)" in page, page
+    assert "core/a.c: `f` | **missing** |" in page and "*exception: not applicable" in page and "MQTT-1.1.1-2 (?)" in page, page
+    assert "| 5.0: MQTT-1.1.1-10 | not applicable: none of that here |" in page, page
+    places = [("tests/wire/mqtt/a.txt", name) for name in "abcd"]
+    assert cell(places) == "a.txt: `a`, `b`, `c`<br>and 1 more" and cell([]) == "**missing**", cell(places)
+    assert cell([("core/a.c", "f"), ("tests/unit/test_a.c", "g")]) == "core/a.c: `f`<br>unit/test_a.c: `g`"
     for wrong in ("[MQTT-1.1.1-1] server a\n[MQTT-1.1.1-1] server b", "[MQTT-1.1.1-1] nobody a", "  except: of nothing",
                   "[MQTT-1.1.1-2] server a\n[MQTT-1.1.1-1] server b"):
         assert read_list(wrong)[1], wrong
-    return 9
+    return 13
 
 
 def self_test():
@@ -543,9 +584,10 @@ def main(args):
         sys.exit("spec tags: %d malformed; write [MQTT-3.3.1-4] or STOMP 1.2 §Title, with a title of: %s"
                  % (len(code.malformed + tests.malformed), ", ".join(STOMP_SECTIONS)))
     if mode == "--check" and (errors or gaps):
-        sys.exit("spec: %d statements without code or test, %d tags that are wrong" % (gaps, len(errors)))
+        sys.exit("spec: %d statements without code or test, %d tags that are wrong; how to write one: ./dev spec --help"
+                 % (gaps, len(errors)))
     if mode == "--check" and page != old:
-        sys.exit("spec: %s is out of date: ./dev spec --report" % DOCUMENT)
+        sys.exit("spec: %s is out of date (code or tests with tags have moved); write it anew: ./dev spec --report" % DOCUMENT)
 
 
 main(sys.argv[1:])

@@ -515,7 +515,7 @@ static void upgrade(struct conn *c, const struct request *r, const char accept[W
                      "Sec-WebSocket-Accept: %.*s\r\n"
                      "%s%s%s\r\n",
                      (int)WS_ACCEPT_BYTES, accept, was_asked ? "Sec-WebSocket-Protocol: " : "",
-                     was_asked ? way->subprotocol : "", was_asked ? "\r\n" : ""); /* [MQTT-6.0.0-4] */
+                     was_asked ? way->subprotocol : "", was_asked ? "\r\n" : ""); /* both: [MQTT-6.0.0-4] */
     BUG_ON(n < 0 || (size_t)n >= sizeof(text));
     struct transport *ws = transport_ws_new(u->home, c->transport, slice_make(text, (size_t)n), first);
     if (ws == NULL) {

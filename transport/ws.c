@@ -263,7 +263,8 @@ static void on_control(struct ws *ws, const struct ws_piece *piece, const uint8_
     s->in_len = 0;
 }
 
-/* decode: buf[n] in place; returns the bytes of payload now at its front. */
+/* decode: buf[n] in place; returns the bytes of payload now at its front: where frames end is not seen above. both:
+ * [MQTT-6.0.0-2] */
 static size_t decode(struct ws *ws, uint8_t *buf, size_t n)
 {
     size_t have = 0;

@@ -327,7 +327,7 @@ static uint32_t replayed(struct fake *f, struct conn *s, const char *filter, con
     return fake_count(f, FAKE_DELIVER);
 }
 
-/* [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT-3.3.1-8] */
+/* [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]; 3.1.1: [MQTT-3.3.1-6], [MQTT-3.3.1-8] */
 static void retain_handling(void **state)
 {
     (void)state;
@@ -561,7 +561,7 @@ static void outcomes_by_state(void **state)
     assert_int_equal(fake_count(f, FAKE_RELEASE), 2);
     assert_int_equal(broker_settle(s, two, OUTCOME_ACK), ERR_PROTOCOL);
     assert_int_equal(broker_settle(s, two, OUTCOME_REFUSED), ERR_PROTOCOL); /* too late: [MQTT-4.3.3-5] */
-    assert_int_equal(s->session->sent_n, 2); /* the slot comes back with PUBCOMP [MQTT-4.9.0-1] */
+    assert_int_equal(s->session->sent_n, 2); /* MQTT 5 §4.9: the slot comes back with PUBCOMP */
     assert_int_equal(broker_settle(s, two, OUTCOME_COMPLETE), ERR_OK);
     assert_int_equal(broker_settle(s, two, OUTCOME_COMPLETE), ERR_NOT_FOUND);
     assert_int_equal(broker_settle(s, one, OUTCOME_REJECT), ERR_OK);

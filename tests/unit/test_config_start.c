@@ -238,7 +238,7 @@ static void test_stop_says_goodbye_in_time(void **state)
         assert_int_equal(connack(fd), 0);
         int64_t from = now_ms();
         kill(c.pid, signals[i]);
-        assert_int_equal(next_byte(fd), 0xe0); /* [MQTT-3.14.4-1] DISCONNECT 0x8B: server shutting down */
+        assert_int_equal(next_byte(fd), 0xe0); /* MQTT 5 §3.14.2.1 DISCONNECT 0x8B: Server shutting down */
         assert_true(next_byte(fd) >= 1);       /* remaining length */
         assert_int_equal(next_byte(fd), 0x8b);
         assert_int_equal(finish(&c, why), 0);

@@ -292,6 +292,48 @@ static void a_held_consumer_goes_away(void **state)
     }
 }
 
+/* ---- no memory ----------------------------------------------------------------------------------------------- */
+
+/* owes_without_memory: the nth allocation of a PUBLISH fails whose receipt has to wait. True: there were so many. */
+static bool owes_without_memory(uint64_t nth, uint32_t *out_closed_n)
+{
+    struct fake *f = late_world();
+    struct conn *s = login(f, "s", 100), *p = login(f, "p", 0), *q = login(f, "q", 0);
+    fake_durable(f);
+    (void)fake_sub(s, "t", 1);
+    fake_durable(f);
+    fake_forget(f);
+    f->heap.fail_at = f->heap.calls + nth;
+    enum err e = fake_pub(p, "t", "x", 1);
+    bool failed = f->heap.calls >= f->heap.fail_at;
+    f->heap.fail_at = 0;
+    bool is_closed = conn_is_closing(p);
+    *out_closed_n += is_closed;
+    fake_durable(f);
+    assert_int_equal(f->shard->close_n[CLOSE_NOMEM], is_closed);
+    if (failed && !is_closed) /* what could not be taken was said to be so: there is no third */
+        assert_true(e == ERR_NOMEM || fake_count(f, FAKE_SETTLED) == 1);
+    if (is_closed)
+        assert_int_equal(settled(f), 0);
+    fake_forget(f);
+    assert_int_equal(fake_pub(q, "t", "y", 1), ERR_AGAIN); /* nobody else felt it */
+    fake_durable(f);
+    assert_int_equal(settled(f), 1);
+    fake_free(f);
+    return failed;
+}
+
+/* 3.1.1: [MQTT-4.8.0-2] what cannot be answered ends its connection, and no other. */
+static void no_memory_for_a_receipt(void **state)
+{
+    (void)state;
+    uint32_t closed_n = 0;
+    uint64_t n = 1;
+    while (owes_without_memory(n, &closed_n))
+        n++;
+    assert_true(n > 1 && closed_n > 0);
+}
+
 /* ---- the disk fails ------------------------------------------------------------------------------------------ */
 
 static void a_failed_batch(void **state)
@@ -455,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_late_login_is_taken_over),
         cmocka_unit_test(the_first_delivery_comes_after_the_receipt),
         cmocka_unit_test(a_held_consumer_goes_away),
+        cmocka_unit_test(no_memory_for_a_receipt),
         cmocka_unit_test(a_failed_batch),
         cmocka_unit_test(refused_is_not_logged),
         cmocka_unit_test(a_subscription_the_log_did_not_take),

@@ -600,7 +600,7 @@ static void test_claims(void **state)
                          rows[i].claim);
 }
 
-/* MQTT inside: the CONNECT in two frames, and the CONNACK in one. [MQTT-6.0.0-2] */
+/* MQTT inside: the CONNECT in two frames, and the CONNACK in one. both: [MQTT-6.0.0-2] */
 static void test_mqtt_inside(void **state)
 {
     UNUSED(state);
@@ -612,7 +612,7 @@ static void test_mqtt_inside(void **state)
         int n = snprintf(text, sizeof(text), GET HOST UP KEY VER "Sec-WebSocket-Protocol: x, %s\r\n" END, name[i]);
         struct rig_pipe *p = knock(&h, text, (size_t)n, (size_t)n);
         (void)snprintf(said, sizeof(said), "\r\nSec-WebSocket-Protocol: %s\r\n", name[i]);
-        assert_true(out_has(p, said)); /* [MQTT-6.0.0-4] 3.1.1: [MQTT-6.0.0-4] */
+        assert_true(out_has(p, said)); /* both: [MQTT-6.0.0-4] */
         size_t before = p->out.len;
         uint8_t frame[64];
         const char connect[] = "\x10\x0d\0\4MQTT\4\2\0\0\0\1a";

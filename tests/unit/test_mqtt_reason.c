@@ -11,7 +11,8 @@
 
 #include "proto_mqtt/mqtt_reason.h"
 
-/* The codes each packet may carry, from the packets' own sections (§3.2.2.2, §3.4.2.1, ... §3.15.2.1). */
+/* The codes each packet may carry, from the packets' own sections: [MQTT-3.2.2-8], [MQTT-3.4.2-1], [MQTT-3.5.2-1],
+ * [MQTT-3.6.2-1], [MQTT-3.7.2-1], [MQTT-3.9.3-2], [MQTT-3.11.3-2], [MQTT-3.14.2-1], [MQTT-3.15.2-1]. */
 static const struct listed {
     enum mqtt_type at;
     const char *codes;
@@ -59,6 +60,7 @@ static void names_depend_on_the_packet_for_zero(void **state)
     assert_string_equal(mqtt_reason_name(1000, MQTT_CONNACK), "?");
 }
 
+/* [MQTT-3.2.2-8], [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.9.3-2], [MQTT-3.11.3-2], [MQTT-3.14.2-1] */
 static void every_error_has_an_allowed_code_everywhere(void **state)
 {
     UNUSED(state);
@@ -113,7 +115,7 @@ static void the_way_back_keeps_good_and_bad_apart(void **state)
     assert_int_equal(mqtt_err_from_reason(0x92), ERR_NOT_FOUND);
 }
 
-static void three_x_gets_the_nearest_code(void **state) /* MQTT 3.1.1 §3.2.2.3, §3.9.3 */
+static void three_x_gets_the_nearest_code(void **state) /* MQTT 3.1.1 §3.2.2.3; 3.1.1: [MQTT-3.9.3-2] */
 {
     UNUSED(state);
     for (unsigned code = 0; code < 256; code++) {

@@ -100,7 +100,7 @@ static uint64_t hold(const struct wire_test *t, uint64_t fail_at, bool fail_afte
     return calls;
 }
 
-/* 3.1.1: [MQTT-4.8.0-2] what fails on the way ends its connection, and no other. */
+/* Whatever fails: whole packets, no memory lost, nothing stuck. */
 static void every_allocation_fails_once(void **state)
 {
     (void)state;

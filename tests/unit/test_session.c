@@ -681,7 +681,7 @@ static void sessions_expire(void **state)
     fake_wait(f, 1000);
     assert_null(session(f, "b"));
     c = fake_login(f, "c", 0);
-    assert_int_equal(broker_set_expiry(c, 1), ERR_PROTOCOL); /* [MQTT-3.14.2-2] */
+    assert_int_equal(broker_set_expiry(c, 1), ERR_PROTOCOL); /* MQTT 5 §3.14.2.2.2 */
     assert_int_equal(broker_set_expiry(c, 0), ERR_OK);
     cut_off(f, c);
     assert_null(session(f, "c"));

@@ -358,8 +358,8 @@ static void promises(void **state)
 /* ---- SUBSCRIBE ----------------------------------------------------------------------------------------------- */
 
 /* want_options: bits 0-1 QoS, 2 No Local, 3 Retain As Published, 4-5 Retain Handling, 6-7 reserved in version 5
- * [MQTT-3.8.3-5], where QoS 3 and Retain Handling 3 are Protocol Errors (§3.8.3.1); bits 2-7 reserved in 3.1.1
- * [MQTT-3.8.3-4] and unused in 3.1. */
+ * [MQTT-3.8.3-5], where QoS 3 and Retain Handling 3 are Protocol Errors (§3.8.3.1); bits 2-7 reserved in 3.1.1:
+ * [MQTT-3.8.3-4]; unused in 3.1. */
 static void want_options(struct talk *t, unsigned version, unsigned options)
 {
     unsigned qos = options & 3, upper = options >> 2;
