@@ -98,7 +98,7 @@ void broker_attach(struct conn *c, const struct attach *a)
     session_attach(me, c);
     if (a->will) {
         struct msgview will = *a->will;
-        will.publisher = me->number;
+        will.publisher = session_publisher(me, will.flags);
         e = session_set_will(me, &will, a->will_delay_s);
     }
     uint32_t expiry_s = me->id_len ? a->expiry_s : 0; /* nobody could come back to one without a name */
@@ -203,13 +203,18 @@ static uint32_t set_of(struct queue *q, const struct binding_opts *o)
     return queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
 }
 
+static enum replay_own own_of(const struct binding_opts *o)
+{
+    return o->no_local ? REPLAY_NOT_OWN : REPLAY_OWN;
+}
+
 static enum err replay_for(struct queue *q, const struct exchange *x, const struct filter *f,
                            const struct binding_opts *o)
 {
     if (x != q->vhost->topic_exchange)
         return ERR_OK;
     uint32_t set = set_of(q, o);
-    return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos);
+    return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos, own_of(o));
 }
 
 /* replay_change: an unfinished replay of this filter goes on under the new options. */
@@ -218,7 +223,7 @@ static enum err replay_change(struct queue *q, const struct filter *f, const str
     uint32_t set = set_of(q, o);
     if (set == UINT32_MAX)
         return ERR_NOMEM;
-    replay_update(q, f, set, o->qos);
+    replay_update(q, f, set, o->qos, own_of(o));
     return ERR_OK;
 }
 

@@ -179,7 +179,7 @@ static void to_target(struct journey *j, const struct target *t)
     struct queue *q = t->queue;
     uint32_t set = t->set;
     uint8_t qos = MIN(m->qos, t->qos); /* [MQTT-3.8.4-8]; 3.1.1: [MQTT-3.8.4-6] */
-    if (UNLIKELY(t->has_no_local) && q->owner && q->owner->number == m->publisher) {
+    if (UNLIKELY(t->has_no_local) && q->owner && session_published(q->owner, m->publisher, m->flags)) {
         if (!router_merge_for(&j->v->router, j->x, m->topic, q, &set, &qos)) /* [MQTT-3.8.3-3] */
             return;
         qos = MIN(m->qos, qos);
@@ -376,7 +376,7 @@ void broker_publish(struct conn *c, struct publish *p)
         conn_owe(c, p->receipt, ERR_OK, s->lsn_last); /* the first one's record may still be on its way */
         return;
     }
-    p->msg.publisher = me->number;
+    p->msg.publisher = session_publisher(me, p->msg.flags);
     if (UNLIKELY(p->delay_ms != 0)) {
         publish_later(c, p);
         return;

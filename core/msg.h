@@ -39,7 +39,7 @@ struct msgview {
     const void *wire_form; /* what these bytes are: only the adapter that set it knows; NULL: no wire */
     bool in_bulk;          /* it came with so many others that it is better referred to than copied */
     mono_ms expires_at;    /* 0: never */
-    uint64_t publisher;    /* session number of the publisher; 0: none. For no-local */
+    uint64_t publisher;    /* session_publisher() of who published it; 0: nobody. For no-local */
     uint8_t qos;           /* delivery QoS offered, 0..2 */
     uint8_t flags;         /* MSG_... */
 };

@@ -29,6 +29,7 @@
 #include "core/base/hash.h"
 #include "core/queue.h"
 #include "core/retained.h"
+#include "core/session.h"
 #include "core/shard.h"
 
 /* ---- the walk ----------------------------------------------------------------------------------------------- */
@@ -196,7 +197,8 @@ static void append(struct queue *q, struct replay *p)
     q->replay_last = p;
 }
 
-enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
+enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos,
+                     enum replay_own own)
 {
     if (r->n == 0)
         return ERR_OK;
@@ -221,6 +223,7 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
     p->tok_n = (uint16_t)f->n;
     p->set = set;
     p->qos = qos;
+    p->own = (uint8_t)own;
     set_refs(q, set, 1);
     append(q, p);
     r->replay_n++;
@@ -233,7 +236,7 @@ static bool replay_is_of(const struct replay *p, const struct filter *f)
     return filter_is_equal(&(struct filter){.tok = p->tok, .n = p->tok_n}, f);
 }
 
-void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos)
+void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos, enum replay_own own)
 {
     for (struct replay *p = q->replay; p; p = p->next) {
         if (!replay_is_of(p, f))
@@ -242,6 +245,7 @@ void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_
         set_refs(q, p->set, -1);
         p->set = set;
         p->qos = qos;
+        p->own = (uint8_t)own;
     }
 }
 
@@ -354,6 +358,12 @@ static bool has_room(const struct queue *q, const struct msg *m)
     return !queue_is_over(q, msg_bytes(m)) || (q->ready_n == 0 && queue_has_taker(q));
 }
 
+/* is_own: [MQTT-3.8.3-3] the queue's owner published it, and does not want to see that. */
+static bool is_own(const struct queue *q, const struct replay *p, const struct msg *m)
+{
+    return p->own == REPLAY_NOT_OWN && q->owner && session_published(q->owner, m->publisher, m->flags);
+}
+
 enum replay_end { REPLAY_AT_END, REPLAY_PAUSED };
 
 struct feed {
@@ -376,6 +386,8 @@ static enum replay_end replay_run(struct queue *q, struct replay *p, struct feed
         if (!walk_next(&w))
             return REPLAY_AT_END;
         const struct msg *m = done_has(p, w.at) ? NULL : walk_msg(r, &w);
+        if (m && is_own(q, p, m))
+            m = NULL;
         if (m && !has_room(q, m))
             break; /* it comes again when there is room, or when somebody takes it at once */
         if (m) {
@@ -445,7 +457,7 @@ void replay_pass(struct queue *q, struct slice topic)
         return;
     for (struct replay *p = q->replay; p; p = p->next) {
         struct filter f = {.tok = p->tok, .n = p->tok_n};
-        if (!filter_matches(&f, topic) || done_has(p, node) || has_passed(r, p, node))
+        if (!filter_matches(&f, topic) || done_has(p, node) || has_passed(r, p, node) || is_own(q, p, m))
             continue;
         if (has_room(q, m) && done_add(r, p, node))
             push_retained(q, p, m);

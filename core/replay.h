@@ -17,12 +17,15 @@
 
 struct queue;
 
+enum replay_own { REPLAY_OWN, REPLAY_NOT_OWN /* No Local: what the queue's owner published itself is left out */ };
+
 /* One replay to one queue. owner: queue->replay list, served in order */
 struct replay {
     struct replay *next;
     trie_at at;   /* pinned: dealt with up to and including this node; 0: at the start */
     uint32_t set; /* binding set for the entries; held */
     uint8_t qos;  /* cap */
+    uint8_t own;  /* enum replay_own */
     uint16_t tok_n;
     struct token *tok; /* own copy; bytes behind the array */
     trie_at *done;     /* nodes ahead that were delivered already, pinned: open addressing, 0 = free */
@@ -31,7 +34,8 @@ struct replay {
 
 /* replay_open: starts a replay of everything that matches f into q. ERR_NOMEM. The first messages enter at the next
  * replay_feed (called by queue_dispatch). */
-enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos) MUST_CHECK;
+enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos,
+                     enum replay_own own) MUST_CHECK;
 
 /* replay_feed: pushes retained messages into q while it is below half its limits; at most `budget` of them, and looks
  * at a bounded number of nodes. Closes cursors that are finished. Returns how many were pushed (0 may only mean that no
@@ -43,8 +47,8 @@ uint32_t replay_feed(struct queue *q, uint32_t budget);
  * too). */
 void replay_pass(struct queue *q, struct slice topic);
 
-/* replay_update: unfinished replays of this filter go on with another binding set and QoS. */
-void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos);
+/* replay_update: unfinished replays of this filter go on with other options. */
+void replay_update(struct queue *q, const struct filter *f, uint32_t set, uint8_t qos, enum replay_own own);
 
 /* replay_close_filter: the subscription with this filter ended or begins anew: its unfinished replay ends. */
 void replay_close_filter(struct queue *q, const struct filter *f);

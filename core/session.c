@@ -21,6 +21,7 @@
 #include "core/session.h"
 
 #include "core/adapter.h"
+#include "core/base/hash.h"
 #include "core/broker.h"
 #include "core/conn.h"
 #include "core/shard.h"
@@ -62,6 +63,19 @@ struct session *session_new(struct vhost *v, struct slice id)
     list_push(&v->shard->sessions, &s->all);
     stat_add(&v->shard->stats, STAT_SESSIONS, 1);
     return s;
+}
+
+uint64_t session_publisher(const struct session *s, uint8_t flags)
+{
+    const uint64_t is_name = UINT64_C(1) << 63; /* numbers do not get there */
+    if (LIKELY(!(flags & MSG_RETAIN)) || s->id_len == 0)
+        return s->number;
+    return hash_bytes(shard_of(s)->seed, s->id, s->id_len) | is_name;
+}
+
+bool session_published(const struct session *s, uint64_t publisher, uint8_t flags)
+{
+    return session_publisher(s, flags) == publisher;
 }
 
 bool session_is_durable(const struct session *s)

@@ -65,7 +65,7 @@ struct session {
     struct rx_ids *rx;    /* NULL: none */
     struct away *away;    /* NULL: it ends with its connection, without a will */
     struct list_node all; /* shard->sessions, or the graveyard */
-    uint64_t number;      /* never reused: publisher identity for no-local */
+    uint64_t number;      /* never reused */
     uint32_t binding_n;
     uint16_t id_len;
     uint8_t is_dead : 1;
@@ -78,6 +78,12 @@ static inline struct slice session_id(const struct session *s)
 {
     return slice_make(s->id, s->id_len);
 }
+
+/* session_publisher: msgview.publisher for a message with these flags: who it is, for No Local [MQTT-3.8.3-3]. That is
+ * the session; for what may be retained it is the client identifier, which a later session may have again.
+ * session_published: is it this session's? */
+uint64_t session_publisher(const struct session *s, uint8_t flags);
+bool session_published(const struct session *s, uint64_t publisher, uint8_t flags);
 
 /* session_new: with an id (map key in the vhost) or {NULL, 0} for one that only its conn knows. NULL: out of memory. */
 struct session *session_new(struct vhost *v, struct slice id) MUST_CHECK;

@@ -38,9 +38,10 @@ struct upgrade {
     const char *const *path;       /* "/mqtt", NULL-terminated: requests for others are refused. NULL: any path */
 
     /* Which web pages may come in. A request without Origin is no browser's, and passes. Else the page's origin must be
-     * listed, or be the very origin it connects to (scheme, host and port) with a host that is localhost, an IP address
-     * or listed: a page of somebody else's must not use the visitor's access (cross-site WebSocket hijacking), nor may
-     * a name that somebody else points here (DNS rebinding). Both NULL-terminated, compared without case; may be NULL.
+     * listed, or be the very origin it connects to (host and port; http or https, for a TLS proxy may stand in front)
+     * with a host that is localhost, an IP address or listed: a page of somebody else's must not use the visitor's
+     * access (cross-site WebSocket hijacking), nor may a name that somebody else points here (DNS rebinding). Both
+     * NULL-terminated, compared without case; may be NULL.
      */
     const char *const *origin;    /* "https://example.com", with port unless it is the scheme's own; "*": any */
     const char *const *host_name; /* names of this machine that pages may be loaded from: "hub.example.com" */

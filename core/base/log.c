@@ -3,7 +3,7 @@
  * log.c: lines for people, and not too many of them.
  *
  *     log_line(fmt) ─► level ─► place of fmt: n < LOG_BURST_MAX in this window? ─► one line ─► write
- *                                        └─ no: held++   (said later: "... 412 more like it: fmt")
+ *                                        └─ no: held++   (said later: "... 412 more like it: fmt", with * for values)
  *
  * A place is known by the address of its format string: one per log_line in the source. There are LOG_PLACES of them;
  * when all are taken the one whose window began first makes room, after saying what it held back.
@@ -86,10 +86,31 @@ static void PRINTF_LIKE(3, 4) say(struct log *l, enum log_level level, const cha
     va_end(args);
 }
 
+/* outline: a format for people: "*" where the values would stand. */
+static void outline(const char *fmt, char *out, size_t cap)
+{
+    static const char letters[] = "diouxXcsp";
+    size_t n = 0;
+    for (; *fmt != 0 && n + 1 < cap; fmt++) {
+        bool is_value = *fmt == '%' && fmt[1] != '%';
+        if (*fmt == '%')
+            fmt++;
+        while (is_value && *fmt != 0 && strchr(letters, *fmt) == NULL)
+            fmt++;
+        if (*fmt == 0)
+            break;
+        out[n++] = is_value ? '*' : *fmt;
+    }
+    out[n] = 0;
+}
+
 static void say_held(struct log *l, struct log_place *p)
 {
-    if (p->held != 0)
-        say(l, p->level, "... %u more like it: %s", (unsigned)p->held, p->fmt);
+    if (p->held != 0) {
+        char text[256];
+        outline(p->fmt, text, sizeof(text));
+        say(l, p->level, "... %u more like it: %s", (unsigned)p->held, text);
+    }
     p->held = 0;
 }
 

@@ -5,8 +5,8 @@
 /*
  * log.h: lines for people. A `struct log` is handed down; there is no global one. Lines that repeat from one place are
  * limited to LOG_BURST_MAX per LOG_WINDOW_MS and place; what was held back is said in one line
- * ("... 412 more like it: format"). Lines longer than 1,023 bytes are cut, and control bytes become '?': a peer's name
- * cannot forge a line. Thread: the owner's only; other threads send letters.
+ * ("... 412 more like it: * closed: *"). Lines longer than 1,023 bytes are cut, and control bytes become '?': a peer's
+ * name cannot forge a line. Thread: the owner's only; other threads send letters.
  */
 
 #include <stdbool.h>

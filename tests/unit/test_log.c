@@ -97,7 +97,7 @@ static void test_burst_is_held_back_and_said(void **state)
     p.now += 1;
     log_flush_held(&p.log, p.now);
     assert_int_equal(p.n, LOG_BURST_MAX + 2);
-    assert_string_equal(p.last, "... 412 more like it: refused %d");
+    assert_string_equal(p.last, "... 412 more like it: refused *");
     assert_int_equal(p.level, LOG_WARN);
     log_flush_held(&p.log, MONO_NEVER); /* said once */
     assert_int_equal(p.n, LOG_BURST_MAX + 2);
@@ -119,7 +119,20 @@ static void test_next_window_says_it_first(void **state)
     talk(&p, 15);
     assert_int_equal(p.n, 1 + LOG_BURST_MAX);
     log_flush_held(&p.log, MONO_NEVER); /* at exit, window or not */
-    assert_string_equal(p.last, "... 6 more like it: refused %d");
+    assert_string_equal(p.last, "... 6 more like it: refused *");
+}
+
+/* the summary is for people: no format string. */
+static void test_outline(void **state)
+{
+    (void)state;
+    struct paper p;
+    paper_init(&p);
+    for (unsigned i = 0; i < LOG_BURST_MAX + 2; i++)
+        log_line(&p.log, LOG_WARN, "%s '%.*s' at 100%%, %5zu of %-3llu", "a", 1, "b", (size_t)3, 4ull);
+    assert_string_equal(p.last, "a 'b' at 100%,     3 of 4  ");
+    log_flush_held(&p.log, MONO_NEVER);
+    assert_string_equal(p.last, "... 2 more like it: * '*' at 100%, * of *");
 }
 
 static void test_many_places_lose_nothing(void **state)
@@ -240,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_burst_is_held_back_and_said),
         cmocka_unit_test(test_next_window_says_it_first),
+        cmocka_unit_test(test_outline),
         cmocka_unit_test(test_many_places_lose_nothing),
         cmocka_unit_test(test_no_clock_no_limit),
         cmocka_unit_test(test_a_peer_cannot_forge_lines),

@@ -319,7 +319,7 @@ static void one_replay(struct env *v, uint64_t len_max, bool disturbed)
     uint8_t cap = (uint8_t)rng_below(&v->rng, 3);
     any_filter(v, &ff, text);
     fill(v);
-    assert_int_equal(replay_open(v->r, q, &ff.f, 2, cap), ERR_OK);
+    assert_int_equal(replay_open(v->r, q, &ff.f, 2, cap, REPLAY_OWN), ERR_OK);
     uint32_t rounds = 0;
     while (q->replay) {
         uint32_t budget = 1 + rng_below(&v->rng, 6), fed = replay_feed(q, budget);
@@ -368,7 +368,7 @@ static void several_cursors_in_one_queue(void **state)
         fill(v);
         for (unsigned i = 0; i < CURSORS; i++) {
             any_filter(v, &ff[i], text[i]);
-            assert_int_equal(replay_open(v->r, q, &ff[i].f, 2, 2), ERR_OK);
+            assert_int_equal(replay_open(v->r, q, &ff[i].f, 2, 2, REPLAY_OWN), ERR_OK);
         }
         for (unsigned n = 0; q->replay; n++) {
             (void)replay_feed(q, 256);
@@ -398,8 +398,8 @@ static void the_queue_dies_on_the_way(void **state)
     for (unsigned n = 0; n < 40; n++) {
         struct queue *q = small_queue(v, 4, 0);
         struct fake_filter ff;
-        assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "#"), 2, 2), ERR_OK);
-        assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "a/#"), 2, 2), ERR_OK);
+        assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "#"), 2, 2, REPLAY_OWN), ERR_OK);
+        assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "a/#"), 2, 2, REPLAY_OWN), ERR_OK);
         for (unsigned i = 0; i < n; i++) {
             (void)replay_feed(q, 3);
             if (i % 2)
@@ -424,7 +424,7 @@ static void expired_is_not_replayed(void **state)
     fake_wait(v->f, 10);
     struct queue *q = small_queue(v, 1000, 0);
     struct fake_filter ff;
-    assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "#"), 2, 2), ERR_OK);
+    assert_int_equal(replay_open(v->r, q, fake_filter(&ff, "#"), 2, 2, REPLAY_OWN), ERR_OK);
     while (q->replay)
         (void)replay_feed(q, 256);
     drain(v, q, 2);
