@@ -20,6 +20,8 @@ Habits
 Environment
   WEIR_BIN             the binary; build/dev/weir if unset
   WEIR_STOP_S          seconds to stop in: 1 for a release binary, 5 if unset (sanitizers are slow to leave)
+  WEIR_BROKER          pid,port of a running broker with the default configuration (garbage.py has one): tests that would start
+                       such a broker use this one, and tidy up behind themselves; the others start their own as ever
   WEIR_E2E_PEER        `mosquitto`: run the tests marked @mqtt_only against mosquitto instead. A way to test these tests:
                        what they demand of MQTT must hold for another broker too.
 """
@@ -35,6 +37,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
 
 import paho.mqtt.client as paho
@@ -42,9 +45,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 import stomp
 
+import raw
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WEIR_BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "dev", "weir")
 PEER = os.environ.get("WEIR_E2E_PEER", "")
+GIVEN = os.environ.get("WEIR_BROKER", "")
 STOP_S = float(os.environ.get("WEIR_STOP_S") or 5)
 DEADLINE_S = 20  # for one event
 TEST_S = 90      # for one test, unless it says otherwise
@@ -189,9 +195,36 @@ class Broker(Process):
             code, time.monotonic() - start, how)
 
 
+class Given:
+    """A running broker that was given to us (WEIR_BROKER), with the face of Broker. stop() leaves it as it was found:
+    without the sessions, retained messages and queued messages of the test."""
+
+    def __init__(self):
+        pid, port = GIVEN.split(",")
+        self.child, self.port = types.SimpleNamespace(pid=int(pid)), int(port)
+        self.argv, self.lines = ["WEIR_BROKER=" + GIVEN], []
+        raw.seen_ids.clear()
+        raw.seen_queues.clear()
+
+    def stop(self):
+        os.kill(self.child.pid, 0)  # it has to be there still
+        raw.forget_sessions(self.port, raw.seen_ids)
+        raw.clear_retained(self.port)
+        raw.drain_queues(self.port, raw.seen_queues)
+
+    def kill(self):
+        """It is not ours."""
+
+
 def rss_kb(pid):
     with open("/proc/%d/status" % pid) as file:
         return int(re.search(r"VmRSS:\s*(\d+)", file.read()).group(1))
+
+
+def is_sanitized(pid):
+    """Sanitizers cost more memory than the broker does."""
+    with open("/proc/%d/maps" % pid) as file:
+        return any("libasan" in line or "libtsan" in line for line in file)
 
 
 # ------------------------------------------------------------------------------------------------ clients
@@ -208,15 +241,17 @@ class Mqtt:
     """paho with its callbacks turned into queues. It connects once and never reconnects by itself."""
 
     def __init__(self, port, client_id="", version=V311, clean=True, keepalive=60, will=None, expiry_s=None,
-                 in_flight=20, receive_max=None, start=True):
+                 in_flight=20, receive_max=None, start=True, transport="tcp", connect=None):
+        """connect: more properties of an MQTT 5 CONNECT by paho's names, such as {"MaximumPacketSize": 100}"""
         self.version, self.client_id = version, client_id
+        raw.seen_ids.add(client_id)
         self.messages, self.connacks, self.ends = queue.Queue(), queue.Queue(), queue.Queue()
         self.subacks, self.unsubacks = queue.Queue(), queue.Queue()
-        self.session_present = None
+        self.session_present, self.granted_properties = None, None  # of CONNACK
         self.done = 0  # publishes that are settled
         self.settled = threading.Condition()
         kind = {} if version == V5 else {"clean_session": clean}
-        self.client = paho.Client(client_id, protocol=version, **kind)
+        self.client = paho.Client(client_id, protocol=version, transport=transport, **kind)
         self.client.max_inflight_messages_set(in_flight)
         self.client.max_queued_messages_set(0)
         self.client.on_connect = self._on_connect
@@ -235,6 +270,8 @@ class Mqtt:
                 self.connect_properties.SessionExpiryInterval = expiry_s
             if receive_max is not None:
                 self.connect_properties.ReceiveMaximum = receive_max
+            for name, value in (connect or {}).items():
+                setattr(self.connect_properties, name, value)
         if start:
             self.connect()
 
@@ -249,7 +286,8 @@ class Mqtt:
         assert code == 0, "CONNACK says %s" % code
 
     def _on_connect(self, client, user, flags, reason, *more):
-        limit = getattr(more[0], "ReceiveMaximum", None) if more else None
+        self.granted_properties = more[0] if more else None
+        limit = getattr(self.granted_properties, "ReceiveMaximum", None)
         if limit and limit < client._max_inflight_messages:  # [MQTT-3.3.4-7]; paho 1.6 does not look
             client.max_inflight_messages_set(limit)
         self.connacks.put((getattr(reason, "value", reason), flags["session present"]))
@@ -304,14 +342,19 @@ class Mqtt:
         """Waits for the end of the connection. Its reason is for RawMqtt: paho 1.6 overlooks a DISCONNECT of one byte."""
         self.ends.get(timeout=deadline_s)
 
-    def disconnect(self):
-        self.client.disconnect()
+    def disconnect(self, **props):
+        """With properties by paho's names in MQTT 5, such as SessionExpiryInterval=0."""
+        if props:
+            self.client.disconnect(properties=properties(PacketTypes.DISCONNECT, **props))
+        else:
+            self.client.disconnect()
         self.ends.get(timeout=DEADLINE_S)
         self.client.loop_stop()
 
     def drop(self):
         """Ends the connection without DISCONNECT, as a lost device does."""
-        self.client.socket().shutdown(socket.SHUT_RDWR)
+        pipe = self.client.socket()
+        getattr(pipe, "_socket", pipe).shutdown(socket.SHUT_RDWR)  # paho wraps that of a WebSocket
         self.ends.get(timeout=DEADLINE_S)
         self.client.loop_stop()
 
@@ -371,6 +414,7 @@ class Stomp(stomp.ConnectionListener):
 
     def subscribe(self, destination, id="0", ack="auto", **headers):
         receipt = self.receipt()
+        raw.see_destination(destination)
         self.connection.subscribe(destination, id=id, ack=ack, headers=dict(headers, receipt=receipt))
         self.wait_receipt(receipt)
 
@@ -381,6 +425,7 @@ class Stomp(stomp.ConnectionListener):
 
     def send(self, destination, body=b"", wait=True, **headers):
         """SEND; with wait until its RECEIPT is there."""
+        raw.see_destination(destination)
         if not wait:
             self.connection.send(destination, body, headers=headers)
             return
@@ -418,9 +463,12 @@ class Stomp(stomp.ConnectionListener):
 # ------------------------------------------------------------------------------------------------ the test case
 
 class E2E(unittest.TestCase):
-    """One broker per test, in self.broker, unless ARGS is None."""
+    """One broker per test, in self.broker, unless ARGS is None. OWN_BROKER: it must be one that nobody else uses,
+    because the test stops it or measures it."""
 
-    ARGS = ("-p", "0")
+    DEFAULT = ("-p", "0")
+    ARGS = DEFAULT
+    OWN_BROKER = False
     SECONDS = TEST_S
 
     def setUp(self):
@@ -445,18 +493,24 @@ class E2E(unittest.TestCase):
         try:
             for process in self.processes:
                 process.kill()
+            if GIVEN:
+                self.close_clients()  # before it is tidied up
             # The broker stops under its clients: they must never hold it up.
             for broker in self.brokers:
                 broker.stop()
         finally:
             for broker in self.brokers:
                 broker.kill()
-            for client in self.clients:
-                try:
-                    client.close()
-                except Exception as problem:  # an already broken connection is no news here
-                    print("closing a client: %r" % problem, file=sys.stderr)
+            self.close_clients()
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def close_clients(self):
+        clients, self.clients = self.clients, []
+        for client in clients:
+            try:
+                client.close()
+            except Exception as problem:  # an already broken connection is no news here
+                print("closing a client: %r" % problem, file=sys.stderr)
 
     def run(self, result=None):
         before = self._bad(result)
@@ -472,12 +526,14 @@ class E2E(unittest.TestCase):
         return len(result.failures) + len(result.errors) if result is not None else 0
 
     def start(self, *args):
-        broker = Broker(args, self.directory)
+        given = GIVEN and args == self.DEFAULT and not self.OWN_BROKER
+        broker = Given() if given else Broker(args, self.directory)
         self.brokers.append(broker)
         return broker
 
     def spawn(self, *argv):
-        """Another program, ended with the test."""
+        """Another program, ended with the test. Its client id, if it has one, is the argument behind -i."""
+        raw.seen_ids.update(argv[i + 1] for i, arg in enumerate(argv[:-1]) if arg == "-i")
         process = Process(list(argv))
         self.processes.append(process)
         return process

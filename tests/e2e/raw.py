@@ -13,12 +13,21 @@ DEADLINE_S = 20
 HOST = "127.0.0.1"
 
 
+# What tests have used, so that a broker that outlives them can be left as it was found (harness.Given).
+seen_ids, seen_queues = set(), set()
+
+
 class Raw:
-    """A socket and what has been read from it but not used."""
+    """A socket and what has been read from it but not used. `port` is a number, or the path of a unix socket."""
 
     def __init__(self, port, host=HOST):
-        self.socket = socket.create_connection((host, port), DEADLINE_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(port, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(DEADLINE_S)
+            self.socket.connect(port)
+        else:
+            self.socket = socket.create_connection((host, port), DEADLINE_S)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
     def send(self, data):
@@ -93,10 +102,13 @@ class Packet:
         return "Packet(kind=%d flags=%d body=%r)" % (self.kind, self.flags, self.body[:80])
 
 
-def mqtt_connect(level, client_id, clean=True, keepalive=60, expiry_s=None, will=None):
-    """A CONNECT packet; will is (topic, payload, qos, retain)."""
+def mqtt_connect(level, client_id, clean=True, keepalive=60, expiry_s=None, will=None, props=b""):
+    """A CONNECT packet; will is (topic, payload, qos, retain); props are more MQTT 5 properties in wire form."""
+    seen_ids.add(client_id)
     flags, none = 2 if clean else 0, b"\0" if level == 5 else b""
-    props = none if expiry_s is None else b"\x05\x11" + struct.pack(">I", expiry_s)
+    if expiry_s is not None:
+        props += b"\x11" + struct.pack(">I", expiry_s)
+    props = varint(len(props)) + props if level == 5 else b""
     payload = text(client_id)
     if will:
         topic, message, qos, retain = will
@@ -107,11 +119,12 @@ def mqtt_connect(level, client_id, clean=True, keepalive=60, expiry_s=None, will
 
 
 class RawMqtt(Raw):
-    """MQTT 3.1.1 (level 4) or 5 without properties of its own."""
+    """MQTT 3.1.1 (level 4) or 5. Properties are bytes in wire form, as in the packet but without their length."""
 
     def __init__(self, port, level=4):
         super().__init__(port)
         self.level = level
+        self.props = b""  # of the PUBLISH read last
 
     def none(self):
         return b"\0" if self.level == 5 else b""  # no properties
@@ -146,8 +159,9 @@ class RawMqtt(Raw):
             assert got.kind == kind, "%r, but kind %d was expected" % (got, kind)
         return got
 
-    def publish(self, topic, payload, qos=0, packet_id=0, dup=0, retain=0):
-        body = text(topic) + (struct.pack(">H", packet_id) if qos else b"") + self.none() + payload
+    def publish(self, topic, payload, qos=0, packet_id=0, dup=0, retain=0, props=b""):
+        body = text(topic) + (struct.pack(">H", packet_id) if qos else b"")
+        body += (varint(len(props)) + props if self.level == 5 else b"") + payload
         self.send(packet(PUBLISH, body, dup << 3 | qos << 1 | retain))
 
     def subscribe(self, filter, qos, packet_id=1):
@@ -174,7 +188,7 @@ class RawMqtt(Raw):
             packet_id, rest = struct.unpack(">H", rest[:2])[0], rest[2:]
         if self.level == 5:
             assert rest[0] < 128, "the test reads short properties only"
-            rest = rest[1 + rest[0]:]
+            self.props, rest = rest[1:1 + rest[0]], rest[1 + rest[0]:]
         return topic, rest, qos, got.flags >> 3, packet_id
 
     def ping(self):
@@ -246,6 +260,9 @@ class RawStomp(Raw):
         self.behind_frame = False  # one line end may follow a frame's NUL; it is no heart-beat
 
     def frame(self, command, *headers, body=b"", eol="\n"):
+        for name, value in headers:
+            if name == "destination":
+                see_destination(value)
         self.send(frame(command, headers, body, self.version, eol))
 
     def connect(self, *headers):
@@ -325,3 +342,57 @@ class RawStomp(Raw):
         rest = self.read_eof()
         assert not rest.strip(b"\r\n"), "something behind ERROR: %r" % rest
         return error
+
+
+# ------------------------------------------------------------------------------------------------ leaving no trace
+
+def see_destination(destination):
+    if destination.startswith("/queue/"):
+        seen_queues.add(destination)
+
+
+def forget_sessions(port, client_ids):
+    """Ends the sessions of these client ids, whoever owns them. [MQTT-3.1.2-6]"""
+    for client_id in sorted(filter(None, client_ids), key=str):
+        client = RawMqtt(port)
+        client.connect(client_id, clean=True)
+        client.disconnect()
+
+
+QUIET_N = 20  # round trips without a message, after which there is none to come
+
+
+def clear_retained(port):
+    """Clears every retained message that '#' matches. Nothing marks the end of what a new subscription gets, and answers
+    overtake it; but it comes with every turn of the broker, so that some quiet round trips are the end."""
+    client = RawMqtt(port)
+    client.connect("tidy")
+    client.send(packet(SUBSCRIBE, b"\0\1" + text("#") + b"\0", 2) + packet(PINGREQ, b""))
+    quiet = 0
+    while quiet < QUIET_N:
+        got = client.read()
+        if got.kind == PUBLISH:
+            quiet = 0
+            if got.flags & 1:
+                topic = got.body[2:2 + struct.unpack(">H", got.body[:2])[0]]
+                client.publish(topic, b"", 0, retain=1)
+        elif got.kind == PINGRESP:
+            quiet += 1
+            client.send(packet(PINGREQ, b""))
+    client.send(packet(DISCONNECT, b""))
+    client.read_eof()
+    client.close()
+
+
+def drain_queues(port, destinations):
+    """Takes everything out of these queues."""
+    client = RawStomp(port)
+    client.connect()
+    for destination in sorted(destinations):
+        client.request("SUBSCRIBE", ("destination", destination), ("id", "tidy"), ("ack", "auto"))
+        last = os.urandom(8).hex().encode()
+        client.frame("SEND", ("destination", destination), body=last)
+        while client.read("MESSAGE").body != last:
+            pass
+        client.request("UNSUBSCRIBE", ("id", "tidy"))
+    client.close()

@@ -81,7 +81,7 @@ class Burst(E2E):
 
     @mqtt_only
     def test_many_publishers(self):
-        """Order holds per publisher. [MQTT-4.6.0-5]"""
+        """Order holds per publisher. 3.1.1: [MQTT-4.6.0-6]"""
         sub = self.mqtt("sub")
         sub.subscribe("burst/#", 1)
         pubs = [self.mqtt("pub%d" % i) for i in range(5)]

@@ -16,7 +16,7 @@ class Delivery(E2E):
                     sub = self.mqtt("sub", version=sub_version)
                     pub = self.mqtt("pub", version=pub_version)
                     for granted in (0, 1, 2):
-                        # [MQTT-3.8.4-8] the granted QoS is the most a message is delivered with
+                        # [MQTT-3.8.4-8]; 3.1.1: [MQTT-3.8.4-6]. The granted QoS is the most a message is delivered with
                         self.assertEqual(sub.subscribe("t/%d" % granted, granted), granted)
                         for qos in (0, 1, 2):
                             payload = b"%d to %d" % (qos, granted)
@@ -30,7 +30,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_wildcards(self):
-        """[MQTT-4.7.1-2] [MQTT-4.7.1-3] one level, many levels, empty levels."""
+        """3.1.1: [MQTT-3.3.2-3], [MQTT-4.7.3-4] one level, many levels, empty levels."""
         topics = ["a", "a/b", "a/b/c", "/a", "a/", "/", "a//c", "b", "A/b", "a/+x"[:2] + "plus"]
         expected = {
             "a": ["a"],
@@ -60,7 +60,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_first_wildcard_does_not_match_dollar_topics(self):
-        """[MQTT-4.7.2-1]"""
+        """3.1.1: [MQTT-4.7.2-1]"""
         every, plus, own, sys = self.mqtt("every"), self.mqtt("plus"), self.mqtt("own"), self.mqtt("sys")
         every.subscribe("#", 1)
         plus.subscribe("+/a", 1)
@@ -89,7 +89,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_unsubscribe(self):
-        """[MQTT-3.10.4-1, -4, -5] the filter is compared as it is written; what does not exist is acknowledged too."""
+        """both: [MQTT-3.10.4-1, -5] the filter is compared as it is written; what does not exist is acknowledged too."""
         for version in VERSIONS:
             with self.subTest(version=version):
                 sub, pub = self.mqtt("sub", version=version), self.mqtt("pub", version=version)
@@ -108,7 +108,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_subscribing_again_replaces(self):
-        """[MQTT-3.8.4-3] the same filter once more changes the QoS and does not deliver twice."""
+        """3.1.1: [MQTT-3.8.4-3] the same filter once more changes the QoS and does not deliver twice."""
         sub, pub = self.mqtt("sub"), self.mqtt("pub")
         sub.subscribe("a", 0)
         sub.subscribe("a", 1)
@@ -166,7 +166,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_qos2_is_one_message_however_often_it_is_sent(self):
-        """[MQTT-4.3.3-10] a repeated PUBLISH before PUBREL is the same message."""
+        """[MQTT-4.3.3-10, -11, -12]; 3.1.1: [MQTT-4.3.3-2]. A repeated PUBLISH before PUBREL is the same message."""
         for level in (4, 5):
             with self.subTest(level=level):
                 sub = self.mqtt("sub")
@@ -213,7 +213,7 @@ class Delivery(E2E):
 
     @mqtt_only
     def test_client_ids(self):
-        """[MQTT-3.1.3-6, -7] no client id: one is given; 3.1.1 allows that only with a clean session."""
+        """[MQTT-3.1.3-6]; 3.1.1: [MQTT-3.1.3-6]. No client id: one is given; 3.1.1 allows that only with a clean session."""
         for version in (V311, V5):
             anonymous = [self.mqtt("", version=version) for _ in range(3)]
             for client in anonymous:
@@ -223,7 +223,7 @@ class Delivery(E2E):
                 self.assertEqual(client.next().payload, b"x")
         refused = self.keep(RawMqtt(self.port))
         refused.send(refused.connect_packet("", clean=False))
-        self.assertEqual(refused.read(2).body, b"\0\x02")  # [MQTT-3.1.3-8]
+        self.assertEqual(refused.read(2).body, b"\0\x02")  # 3.1.1: [MQTT-3.1.3-8]
         refused.read_eof()
 
 

@@ -9,7 +9,7 @@ from raw import DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RawMqtt, p
 class Retained(E2E):
     @mqtt_only
     def test_set_replace_clear(self):
-        """[MQTT-3.3.1-5] to [MQTT-3.3.1-8], [MQTT-3.3.1-12]"""
+        """[MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]; 3.1.1: [MQTT-3.3.1-5], [MQTT-3.3.1-8], [MQTT-3.3.1-9], [MQTT-3.3.1-10]"""
         for version in VERSIONS:
             with self.subTest(version=version):
                 live, pub = self.mqtt("live", version=version), self.mqtt("pub", version=version)
@@ -78,7 +78,7 @@ class Will(E2E):
 
     @mqtt_only
     def test_lost_connection(self):
-        """[MQTT-3.1.2-8]"""
+        """both: [MQTT-3.1.2-8]"""
         for version in VERSIONS:
             with self.subTest(version=version):
                 sub = self.mqtt("sub", version=version)
@@ -101,7 +101,7 @@ class Will(E2E):
 
     @mqtt_only
     def test_not_after_disconnect(self):
-        """[MQTT-3.1.2-10] [MQTT-3.14.4-3]"""
+        """both: [MQTT-3.1.2-10], [MQTT-3.14.4-3]"""
         sub, pub = self.mqtt("sub"), self.mqtt("pub")
         sub.subscribe("will/#", 1)
         for level in (4, 5):
@@ -123,7 +123,7 @@ class Will(E2E):
 
     @mqtt_only
     def test_protocol_error_fires_it(self):
-        """[MQTT-3.1.2-8] the broker closes because of a malformed packet: the will goes out."""
+        """3.1.1: [MQTT-3.1.2-8] the broker closes because of a malformed packet: the will goes out."""
         sub = self.mqtt("sub")
         sub.subscribe("will/#", 1)
         client = self.keep(RawMqtt(self.port))
@@ -139,7 +139,7 @@ class Session(E2E):
 
     @mqtt_only
     def test_queued_while_offline(self):
-        """[MQTT-3.1.2-4, -5; MQTT-3.2.2-2, -3] the session is there again, with what came in between."""
+        """[MQTT-3.1.2-5], [MQTT-3.2.2-3]; 3.1.1: [MQTT-3.1.2-4, -5; MQTT-3.2.2-2, -3]. There again, with what came since."""
         for version in VERSIONS:
             with self.subTest(version=version):
                 sub = self.persistent("sub-%d" % version, version)
@@ -174,7 +174,7 @@ class Session(E2E):
 
     @mqtt_only
     def test_clean_start_ends_it(self):
-        """[MQTT-3.1.2-4] [MQTT-3.1.2-6] nothing of an old session is left."""
+        """[MQTT-3.1.2-4]; 3.1.1: [MQTT-3.1.2-6]. Nothing of an old session is left."""
         for version in (V311, V5):
             with self.subTest(version=version):
                 sub = self.persistent("sub", version)
@@ -197,7 +197,7 @@ class Session(E2E):
 
     @mqtt_only
     def test_expiry_zero_ends_with_the_connection(self):
-        """[MQTT-3.1.2-23] MQTT 5 without an expiry interval: the session lasts as long as the connection."""
+        """[MQTT-4.1.0-2] MQTT 5 without an expiry interval: the session lasts as long as the connection."""
         sub = self.mqtt("sub", version=V5, clean=False)
         sub.subscribe("q", 1)
         sub.drop()
@@ -206,7 +206,7 @@ class Session(E2E):
 
     @mqtt_only
     def test_unacknowledged_deliveries_come_again(self):
-        """[MQTT-4.4.0-1] [MQTT-3.3.1-1] the same packet ids with DUP; PUBREL where PUBREC was sent."""
+        """both: [MQTT-4.4.0-1], [MQTT-3.3.1-1] the same packet ids with DUP; PUBREL where PUBREC was sent."""
         for level in (4, 5):
             with self.subTest(level=level):
                 options = {"clean": False, "expiry_s": 300} if level == 5 else {"clean": False}
@@ -255,7 +255,7 @@ class Session(E2E):
 
     @mqtt_only
     def test_inbound_qos2_survives_the_connection(self):
-        """[MQTT-4.3.3-10] PUBLISH, lost connection, PUBLISH again with DUP: one message."""
+        """3.1.1: [MQTT-4.3.3-2] PUBLISH, lost connection, PUBLISH again with DUP: one message."""
         sub = self.mqtt("sub")
         sub.subscribe("q", 2)
         raw = self.keep(RawMqtt(self.port))
@@ -279,7 +279,7 @@ class Session(E2E):
 class TakeOver(E2E):
     @mqtt_only
     def test_second_connection_wins(self):
-        """[MQTT-3.1.4-3] the first one is closed."""
+        """[MQTT-3.1.4-3]; 3.1.1: [MQTT-3.1.4-2]. The first one is closed."""
         for version in VERSIONS:
             with self.subTest(version=version):
                 first = self.mqtt("same", version=version)
@@ -318,7 +318,7 @@ class TakeOver(E2E):
 
     @mqtt_only
     def test_will_of_the_first(self):
-        """[MQTT-3.1.3-9] take-over closes the first connection: its will goes out."""
+        """3.1.1: [MQTT-3.1.2-8] take-over closes the first connection: its will goes out."""
         sub = self.mqtt("sub")
         sub.subscribe("will/t", 1)
         first = self.keep(RawMqtt(self.port))
@@ -342,7 +342,7 @@ class TakeOver(E2E):
 
 class KeepAlive(E2E):
     def test_silence_ends_the_connection(self):
-        """[MQTT-3.1.2-22] closed after one and a half keep-alive intervals, and the will goes out."""
+        """3.1.1: [MQTT-3.1.2-24] closed after one and a half keep-alive intervals, and the will goes out."""
         sub = self.mqtt("sub")
         sub.subscribe("will/t", 1)
         client = self.keep(RawMqtt(self.port))
@@ -379,7 +379,7 @@ class KeepAlive(E2E):
 
     @mqtt_only
     def test_zero_means_never(self):
-        """[MQTT-3.1.2-22] keep-alive 0: no time-out."""
+        """3.1.1: [MQTT-3.1.2-24] keep-alive 0: no time-out."""
         client = self.keep(RawMqtt(self.port))
         client.connect("patient", keepalive=0)
         other = self.keep(RawMqtt(self.port))

@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from harness import E2E, main, mqtt_only, rss_kb
+from harness import E2E, is_sanitized, main, mqtt_only, rss_kb
 from raw import CONNACK, DISCONNECT, Raw, RawMqtt, RawStomp, frame, mqtt_connect
 
 LOGIN_S = 10  # docs/limits.md: a connection that has not logged in by then is closed
@@ -132,6 +132,7 @@ class Garbage(E2E):
 
 
 class Idle(E2E):
+    OWN_BROKER = True
     N = 1000
 
     def test_idle_connections_are_small(self):
@@ -150,13 +151,13 @@ class Idle(E2E):
             self.assertEqual(client.read(CONNACK).body, b"\0\0")
         each = (rss_kb(pid) - before) * 1024 / self.N
         print("RSS per idle connection: %d bytes" % each)
-        with open("/proc/%d/maps" % pid) as file:
-            sanitized = any("libasan" in line or "libtsan" in line for line in file)
-        if not sanitized:
+        if not is_sanitized(pid):
             self.assertLess(each, 2048)
 
 
 class Stopping(E2E):
+    OWN_BROKER = True
+
     def test_mqtt5_is_told(self):
         """DISCONNECT 0x8B (server shutting down) to MQTT 5; everybody's connection ends; exit code 0."""
         for how in (signal.SIGTERM, signal.SIGINT):
