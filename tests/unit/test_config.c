@@ -18,62 +18,9 @@
 
 #include <cmocka.h>
 
-#include "app/config.h"
 #include "app/options.h"
-#include "core/base/buf.h"
 #include "core/base/rng.h"
-
-static const char *const protocols[] = {"mqtt", "stomp", "websockets", NULL};
-
-struct bench {
-    struct mem_heap heap;
-    struct mem mem;
-    struct buf said;
-    struct config config;
-};
-
-static void on_say(void *ctx, enum log_level level, const char *line)
-{
-    buf_printf(ctx, "%s: %s\n", level == LOG_ERROR ? "error" : "warning", line);
-}
-
-static void begin(struct bench *b)
-{
-    mem_heap_init(&b->heap);
-    mem_init(&b->mem, &b->heap, "test");
-    buf_init(&b->said, &b->mem);
-    config_init(&b->config, &b->mem, protocols, on_say, &b->said);
-}
-
-static void end(struct bench *b)
-{
-    config_fini(&b->config);
-    buf_fini(&b->said);
-    assert_int_equal(b->heap.bytes, 0);
-}
-
-static enum err load(struct bench *b, const char *text)
-{
-    begin(b);
-    enum err e = config_text(&b->config, "f", slice_from_str(text));
-    return e == ERR_OK ? config_finish(&b->config, -1) : e;
-}
-
-static const char *said(struct bench *b)
-{
-    buf_put_u8(&b->said, 0);
-    assert_false(buf_is_bad(&b->said));
-    return (const char *)b->said.p;
-}
-
-/* n'th listener. */
-static struct config_listener *listener(struct bench *b, unsigned n)
-{
-    struct list_node *node = list_first(&b->config.listeners);
-    while (n-- > 0 && node != NULL)
-        node = list_next(&b->config.listeners, node);
-    return node != NULL ? LIST_ITEM(node, struct config_listener, node) : NULL;
-}
+#include "tests/support/config_bench.h"
 
 /* ---- what is said ------------------------------------------------------------------------------------------- */
 
