@@ -126,6 +126,7 @@ void link_open(struct link *l)
     net_sim_pair(&l->w->net, end);
     l->number = model_link_new(&l->w->model);
     l->t = end[0];
+    l->far = end[1];
     l->t->up = l;
     l->t->on_ready = link_on_ready;
     l->read_max =
@@ -152,13 +153,28 @@ void link_shut(struct link *l)
         l->t->ops->shut(l->t);
 }
 
+/* is_served: has the broker not ended it yet? It may have, without this end having heard. */
+static bool is_served(const struct link *l)
+{
+    if (l->w->shard == NULL)
+        return false;
+    LIST_EACH(&l->w->shard->conns, node)
+    {
+        const struct conn *c = LIST_ITEM(node, struct conn, all);
+        if (c->transport == l->far)
+            return !conn_is_closing(c);
+    }
+    return false;
+}
+
 void link_close(struct link *l)
 {
     if (l->t == NULL)
         return;
+    bool by_peer = is_served(l);
     l->t->ops->destroy(l->t);
     forget(l);
-    model_link_ended(&l->w->model, l->number, true);
+    model_link_ended(&l->w->model, l->number, by_peer);
 }
 
 void link_reset(struct link *l, enum net_loss loss)
@@ -195,10 +211,11 @@ void link_abandon(struct link *l)
     z->t->ops->want(z->t, 0);
     z->t->on_ready = NULL;
     z->ev.on_due = zombie_on_due;
+    bool by_peer = is_served(l);
     list_push(&l->w->zombies, &z->all);
     sim_plan(l->w->loop, &z->ev, l->w->loop->now + rng_below(&l->w->rng, 3000));
     forget(l);
-    model_link_ended(&l->w->model, l->number, true);
+    model_link_ended(&l->w->model, l->number, by_peer);
 }
 
 void link_fini(struct link *l)

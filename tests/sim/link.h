@@ -29,7 +29,8 @@ struct link_ops {
 struct link {
     struct world *w;
     const struct link_ops *ops;
-    struct transport *t; /* NULL: no connection */
+    struct transport *t;         /* NULL: no connection */
+    const struct transport *far; /* the broker's end; only to be compared: it may be gone */
     struct buf in, out;
     struct sim_event resume; /* end of a pause */
     mono_ms heard_at;        /* last bytes in, or the end of the last pause */

@@ -24,6 +24,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/sim/model_group.h"
+
 struct tally { /* deliveries of one message to one box */
     uint32_t n, fresh /* not DUP, not RETAIN */, retained, at_qos0, at_qos2;
 };
@@ -63,6 +65,7 @@ void model_fini(struct model *m)
         mem_free(m->mem, m->box[i]->last);
         mem_free(m->mem, m->box[i]);
     }
+    model_groups_fini(m);
     mem_free(m->mem, m->box);
     mem_free(m->mem, m->pub);
     mem_free(m->mem, m->take);
@@ -137,7 +140,9 @@ void model_pub_acked(struct model *m, uint32_t pub)
     if (p->fate != PUB_OPEN)
         model_fail(m, "message %u was acknowledged twice", pub);
     p->fate = PUB_ACKED;
-    p->acked_at = p->last_at = ++m->clock;
+    p->acked_at = ++m->clock;
+    if (p->due == 0)
+        p->last_at = m->clock;
 }
 
 static uint32_t times_delivered(const struct model *m, uint32_t pub)
@@ -168,7 +173,7 @@ void model_pub_settled(struct model *m, uint32_t from)
 {
     ++m->clock;
     for (uint32_t i = 0; i < m->pub_n; i++)
-        if (m->pub[i].from == from && m->pub[i].last_at == MODEL_NEVER && !m->pub[i].is_will)
+        if (m->pub[i].from == from && m->pub[i].last_at == MODEL_NEVER && !m->pub[i].is_will && m->pub[i].due == 0)
             m->pub[i].last_at = m->clock;
 }
 
@@ -275,9 +280,16 @@ void model_sub_gone(struct model *m, struct box *b, const char *filter)
             b->sub[i].may_to = m->clock;
 }
 
+/* is_own: may No Local keep it away? is_surely_own: it must. Of wills and delayed messages, which the broker publishes
+ * in the end, it is not said whose they are. */
 static bool is_own(const struct box *b, const struct pub *p, const struct sub *s)
 {
-    return s->no_local && p->session != 0 && p->session == b->session && !p->is_will;
+    return s->no_local && p->session != 0 && p->session == b->session;
+}
+
+static bool is_surely_own(const struct box *b, const struct pub *p, const struct sub *s)
+{
+    return is_own(b, p, s) && p->due == 0 && !p->is_will;
 }
 
 /* may_get: the best QoS at which some subscription can have matched; -1 if none can. */
@@ -287,7 +299,7 @@ static int may_get(const struct box *b, const struct pub *p, bool is_replay)
     for (uint32_t i = 0; i < b->sub_n; i++) {
         const struct sub *s = &b->sub[i];
         bool in_time = p->sent_at <= s->may_to && (is_replay || p->last_at >= s->may_from);
-        if (in_time && (is_replay || !is_own(b, p, s)) && model_matches(s->filter, p->to))
+        if (in_time && (is_replay || !is_surely_own(b, p, s)) && model_matches(s->filter, p->to))
             best = MAX(best, (int)MIN(s->qos, p->qos));
     }
     return best;
@@ -358,11 +370,11 @@ static void check_sub_ids(struct model *m, const struct box *b, const struct got
     uint32_t known = 0;
     for (uint32_t i = 0; i < b->sub_n; i++) {
         const struct sub *s = &b->sub[i];
-        if (s->id == 0 || (is_own(b, p, s) && !g->retain) || !model_matches(s->filter, p->to))
+        if (s->id == 0 || (is_surely_own(b, p, s) && !g->retain) || !model_matches(s->filter, p->to))
             continue;
         if (p->sent_at <= s->may_to)
             known |= 1u << s->id;
-        bool is_sure = !g->retain && s->must_from <= p->sent_at && s->must_to == MODEL_NEVER;
+        bool is_sure = !g->retain && !is_own(b, p, s) && s->must_from <= p->sent_at && s->must_to == MODEL_NEVER;
         if (is_sure && !has_id(g, s->id))
             model_fail(m, "%s: message %u came without Subscription Identifier %u of %s", b->name, g->pub, s->id,
                        s->filter);
@@ -382,6 +394,17 @@ static void check_replay(struct model *m, const struct box *b, uint32_t pub)
         model_fail(m, "%s: retained message %u came after message %u, which replaced it", b->name, pub, last - 1);
 }
 
+void model_check_fate(struct model *m, const struct box *b, uint32_t pub)
+{
+    const struct pub *p = &m->pub[pub];
+    if (p->fate == PUB_NEVER || (p->fate == PUB_REFUSED && p->attempts == 1))
+        model_fail(m, "%s: message %u came although it was %s", b->name, pub,
+                   p->fate == PUB_NEVER ? "never published" : "refused");
+    if (m->now && *m->now < p->due)
+        model_fail(m, "%s: message %u came %llu ms before its delay had passed", b->name, pub,
+                   (unsigned long long)(p->due - *m->now));
+}
+
 void model_got(struct model *m, struct box *b, const struct got *g, struct slice topic)
 {
     ++m->clock;
@@ -390,9 +413,7 @@ void model_got(struct model *m, struct box *b, const struct got *g, struct slice
     if (!slice_eq_str(topic, p->to) || p->queue)
         model_fail(m, "%s: message %u was sent to %s, it came from " SLICE_FMT, b->name, g->pub, p->to,
                    SLICE_ARG(topic));
-    if (p->fate == PUB_NEVER || (p->fate == PUB_REFUSED && p->attempts == 1))
-        model_fail(m, "%s: message %u came although it was %s", b->name, g->pub,
-                   p->fate == PUB_NEVER ? "never published" : "refused");
+    model_check_fate(m, b, g->pub);
     int qos = may_get(b, p, g->retain && p->retain);
     if (qos < 0)
         model_fail(m, "%s: message %u to %s came, but no subscription asked for it", b->name, g->pub, p->to);
@@ -415,7 +436,7 @@ void model_got(struct model *m, struct box *b, const struct got *g, struct slice
         check_replay(m, b, g->pub);
     /* Sent again: the first copy may have been lost at QoS 0, dropped, expired, or come before the subscription. */
     bool may_be_late = p->attempts > 1 && (g->qos == 0 || m->may_drop || p->may_expire || !was_subscribed(b, p));
-    if (is_first && !g->retain && !may_be_late)
+    if (is_first && !g->retain && !may_be_late && p->due == 0)
         check_order(m, b, g->pub, p->stream);
     else if (is_first && g->retain && !has_rap(b))
         tally_of(m, b, g->pub)->n = 0; /* a replay: its live copy may still come, and in order */
@@ -428,8 +449,8 @@ static bool must_get(const struct box *b, const struct pub *p)
         return false;
     for (uint32_t i = 0; i < b->sub_n; i++) {
         const struct sub *s = &b->sub[i];
-        if (s->qos != 0 && s->must_from <= p->sent_at && s->must_to >= p->acked_at && !is_own(b, p, s) &&
-            model_matches(s->filter, p->to))
+        if (s->qos != 0 && s->must_from <= p->sent_at && s->must_to >= (p->due ? MODEL_NEVER : p->acked_at) &&
+            !is_own(b, p, s) && model_matches(s->filter, p->to))
             return true;
     }
     return false;

@@ -45,6 +45,8 @@ struct pub {
     uint32_t bytes;   /* payload */
     uint32_t attempts;
     uint32_t queue; /* index + 1 of the named queue; 0: a topic */
+    uint32_t delay_s;
+    uint64_t due; /* delayed: not before this time, in ms; 0: at once */
     uint8_t qos, fate;
     bool retain, is_clear /* empty payload */, may_expire, is_will, had_no_match;
     bool has_tag; /* a property or header of the sender's own, with the message's number */
@@ -94,17 +96,22 @@ enum take_state {
 struct take {
     uint32_t pub, link;
     uint64_t at, answered_at;
+    const struct box *keeper; /* taken at QoS 2 by this MQTT session, which keeps it until it ends; NULL: by the link */
     uint8_t state;
     bool redelivered;
 };
 
 struct link_life { /* one connection, as its peer saw it */
     uint64_t ended_at;
-    bool by_peer; /* the peer ended it: the broker cannot have known before */
+    bool by_peer; /* the peer ended it, and the broker had not done so before */
 };
+
+struct groups;
 
 struct model {
     struct mem *mem;
+    const uint64_t *now;   /* ms; NULL: nothing is delayed */
+    struct groups *groups; /* shared subscriptions: model_group.h; NULL: none */
     uint64_t clock;
     struct pub *pub;
     uint32_t pub_n, pub_cap;
@@ -176,6 +183,9 @@ void model_sub_gone(struct model *m, struct box *b, const char *filter); /* UNSU
  * bytes and topic, somebody asked for it, QoS and flags, not too often, in order. */
 void model_got(struct model *m, struct box *b, const struct got *g, struct slice topic);
 
+/* model_check_fate: may the message be delivered at all, and now? For whoever got it. */
+void model_check_fate(struct model *m, const struct box *b, uint32_t pub);
+
 /* model_check_boxes: everybody is connected and quiet: nothing that was promised is missing (missing is counted, judged
  * by the caller). */
 void model_check_boxes(struct model *m);
@@ -188,8 +198,9 @@ void model_check_retained(struct model *m, const char *topic, uint32_t pub);
 uint32_t model_link_new(struct model *m);
 void model_link_ended(struct model *m, uint32_t link, bool by_peer);
 
-/* model_take: a consumer on this link got pub out of its queue. Returns the take's number. */
-uint32_t model_take(struct model *m, uint32_t pub, uint32_t link, struct slice queue, bool is_auto, bool redelivered);
+/* model_take: a consumer on this link got pub out of its queue: t.pub, link, state (HELD or AUTO), keeper and
+ * redelivered are given. Returns the take's number. */
+uint32_t model_take(struct model *m, const struct take *t, struct slice queue);
 void model_answer(struct model *m, uint32_t take, enum take_state state);
 
 /* model_check_queues: every queue was emptied: each message was taken by exactly one in the end, nothing is missing. */

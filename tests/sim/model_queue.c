@@ -6,9 +6,10 @@
  *                        ▲          ├─► REJECTED
  *                        └──────────┴─► NACKED, or the connection ended
  *
- * A second take of a message is right only if the first was given back: by NACK, or by the end of its connection. Who
- * ends a connection knows it first, so when the peer ended it the broker must have been later; when the broker or the
- * network did, the broker may have known before the peer. That is only known at the end of the run, and checked there.
+ * A second take of a message is right only if the first was given back: by NACK, or by the end of its connection (of
+ * its session, for MQTT at QoS 2). Who ends a connection knows it first, so when the peer ended it the broker must have
+ * been later; when the broker or the network did, the broker may have known before the peer. That is only known at the
+ * end of the run, and checked there.
  */
 #include "tests/sim/model.h"
 
@@ -28,22 +29,21 @@ void model_link_ended(struct model *m, uint32_t link, bool by_peer)
         m->link[link] = (struct link_life){.ended_at = ++m->clock, .by_peer = by_peer};
 }
 
-uint32_t model_take(struct model *m, uint32_t pub, uint32_t link, struct slice queue, bool is_auto, bool redelivered)
+uint32_t model_take(struct model *m, const struct take *t, struct slice queue)
 {
-    const struct pub *p = &m->pub[pub];
+    const struct pub *p = &m->pub[t->pub];
     ++m->clock;
     m->gots++;
     if (p->queue == 0 || !slice_eq_str(queue, p->to))
-        model_fail(m, "message %u was sent to %s, it came from queue " SLICE_FMT, pub, p->to, SLICE_ARG(queue));
-    if (p->fate == PUB_NEVER || p->fate == PUB_REFUSED)
-        model_fail(m, "message %u came from its queue although it was refused or never sent", pub);
+        model_fail(m, "message %u was sent to %s, it came from queue " SLICE_FMT, t->pub, p->to, SLICE_ARG(queue));
+    if (p->fate == PUB_NEVER || (p->fate == PUB_REFUSED && p->attempts == 1))
+        model_fail(m, "message %u came from its queue although it was refused or never sent", t->pub);
+    if (m->now && *m->now < p->due)
+        model_fail(m, "message %u came from its queue before its delay had passed", t->pub);
     m->take = model_grow(m->mem, m->take, &m->take_cap, m->take_n + 1, sizeof(*m->take));
-    m->take[m->take_n] = (struct take){.pub = pub,
-                                       .link = link,
-                                       .at = m->clock,
-                                       .answered_at = MODEL_NEVER,
-                                       .state = is_auto ? TAKE_AUTO : TAKE_HELD,
-                                       .redelivered = redelivered};
+    m->take[m->take_n] = *t;
+    m->take[m->take_n].at = m->clock;
+    m->take[m->take_n].answered_at = MODEL_NEVER;
     return m->take_n++;
 }
 
@@ -51,7 +51,8 @@ void model_answer(struct model *m, uint32_t take, enum take_state state)
 {
     struct take *t = &m->take[take];
     t->state = (uint8_t)state;
-    t->answered_at = ++m->clock;
+    if (state != TAKE_SURE)
+        t->answered_at = ++m->clock;
 }
 
 /* is_given_back: could the broker hand t's message to somebody else at that time? */
@@ -60,6 +61,8 @@ static bool is_given_back(const struct model *m, const struct take *t, uint64_t 
     const struct link_life *l = &m->link[t->link];
     if (t->state == TAKE_NACKED && t->answered_at <= at)
         return true;
+    if (t->keeper)
+        return t->keeper->is_ended; /* nobody saw when */
     return l->ended_at != MODEL_NEVER && (l->ended_at <= at || !l->by_peer);
 }
 
@@ -89,11 +92,12 @@ static void check_takes_of(struct model *m, uint32_t pub)
         if (t->pub != pub)
             continue;
         is_done |= t->state != TAKE_HELD && t->state != TAKE_NACKED;
-        for (uint32_t k = i + 1; k < m->take_n; k++)
+        bool is_sent_twice = p->qos == 1 && p->attempts > 1; /* then it is in the queue twice */
+        for (uint32_t k = i + 1; k < m->take_n && !is_sent_twice; k++)
             if (m->take[k].pub == pub)
                 check_pair(m, t, &m->take[k]);
     }
-    if (is_done || p->fate != PUB_ACKED || p->may_expire || (m->auto_lost & 1u << (p->queue - 1)))
+    if (is_done || p->fate != PUB_ACKED || p->qos == 0 || p->may_expire || (m->auto_lost & 1u << (p->queue - 1)))
         return;
     if (m->missing++ == 0)
         snprintf(m->first_missing, sizeof(m->first_missing), "message %u of queue %.60s was lost", pub, p->to);

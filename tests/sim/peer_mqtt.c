@@ -34,6 +34,8 @@ static void wrote(struct peer_mqtt *p, ptrdiff_t n)
 
 void peer_mqtt_send(struct peer_mqtt *p)
 {
+    if (p->link.out.len == 0)
+        return; /* an act that came to nothing is no sign of life */
     p->said_at = p->w->loop->now;
     world_busy(p->w);
     link_flush(&p->link);
@@ -92,6 +94,7 @@ static void choose_session(struct peer_mqtt *p, struct mqtt_connect *c)
         2 + w->plan.faults.delay_ms_max / 250; /* a keep-alive below the network's delay cannot be kept */
     p->keepalive_s = (uint16_t)(!is_calm && chance(w, 60) ? shortest_s + roll(w, 40) : 0);
     p->receive_max = 65535;
+    p->alias_in_max = p->alias_out_max = 0;
     if (p->v != MQTT_V5) {
         p->expiry_s = c->clean ? 0 : UINT32_MAX;
     } else {
@@ -102,6 +105,11 @@ static void choose_session(struct peer_mqtt *p, struct mqtt_connect *c)
             p->receive_max = 1 + roll(w, 20);
             c->props.has |= MQTT_HAS(RECEIVE_MAX);
             c->props.receive_max = (uint16_t)p->receive_max;
+        }
+        if (w->plan.has_shared && chance(w, 60)) {
+            p->alias_in_max = 1 + roll(w, MQTT_PEER_ALIASES);
+            c->props.has |= MQTT_HAS(ALIAS_MAX);
+            c->props.alias_max = (uint16_t)p->alias_in_max;
         }
     }
     p->receive_max = (uint32_t)MIN(p->receive_max, w->plan.limits.inflight_max);
@@ -177,6 +185,7 @@ void peer_mqtt_is_off(struct peer_mqtt *p, bool by_us, bool was_heard)
     p->ended_by_us = by_us;
     p->has_new_expiry = false;
     p->say_n = p->ask_n = 0;
+    peer_mqtt_shared_off(p);
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->rx_n; i++)
         if (p->rx[i].qos == 2) { /* QoS 1 is forgotten: it comes again */
@@ -250,34 +259,47 @@ static uint16_t free_id(struct peer_mqtt *p)
     return p->id_next++;
 }
 
+/* put_props: a tag, so that there is something to carry on. */
+static struct slice put_props(const struct pub *pub, uint32_t number, uint8_t *block, size_t cap)
+{
+    struct mqtt_props_writer props = {.p = block, .cap = cap};
+    char tag[MODEL_TAG];
+    if (!pub->has_tag)
+        return (struct slice){0};
+    model_tag(number, tag);
+    mqtt_props_put_slice(&props, MQTT_PROP_CONTENT_TYPE, SLICE("text/plain"));
+    mqtt_props_put_user(&props, SLICE("tag"), slice_from_str(tag));
+    return slice_make(block, props.len);
+}
+
 void peer_mqtt_put_publish(struct peer_mqtt *p, const struct mqtt_tx *tx, bool dup)
 {
     const struct pub *pub = &p->w->model.pub[tx->pub];
-    struct mqtt_publish m = {.topic = slice_from_str(pub->to),
-                             .packet_id = tx->id,
+    struct mqtt_publish m = {.packet_id = tx->id,
                              .qos = tx->qos,
                              .dup = dup,
                              .retain = pub->retain,
                              .payload = slice_make(NULL, pub->bytes)};
     struct mqtt_publish_extra extra = {.has_expiry = pub->may_expire, .expiry_s = 1 + tx->pub % 5};
     uint8_t block[64];
-    struct mqtt_props_writer props = {.p = block, .cap = sizeof(block)};
-    if (pub->has_tag) {
-        char tag[MODEL_TAG];
-        model_tag(tx->pub, tag);
-        mqtt_props_put_slice(&props, MQTT_PROP_CONTENT_TYPE, SLICE("text/plain"));
-        mqtt_props_put_user(&props, SLICE("tag"), slice_from_str(tag));
-        m.props = slice_make(block, props.len);
-    }
-    const struct mqtt_publish_extra *x = p->v == MQTT_V5 && pub->may_expire ? &extra : NULL;
+    char topic[MODEL_NAME + 32];
+    bool is_known = false;
+    peer_mqtt_wire_topic(p, pub, topic, sizeof(topic));
+    m.topic = slice_from_str(topic);
+    m.props = put_props(pub, tx->pub, block, sizeof(block));
+    extra.alias = peer_mqtt_alias(p, topic, &is_known);
+    if (is_known)
+        m.topic.len = 0;
+    const struct mqtt_publish_extra *x = p->v == MQTT_V5 && (pub->may_expire || extra.alias) ? &extra : NULL;
     uint8_t *room = peer_mqtt_room(p, mqtt_publish_head_max(&m, x) + pub->bytes);
     size_t head = mqtt_publish_head(room, &m, x, p->v);
     BUG_ON(head == 0);
     if (pub->bytes)
         model_payload(&p->w->model, tx->pub, room + head);
     wrote(p, (ptrdiff_t)(head + pub->bytes));
-    world_trace(p->w, "%s PUBLISH #%u %s q%u id %u%s%s%s%s", p->id, tx->pub, pub->to, tx->qos, tx->id,
-                dup ? " dup" : "", pub->retain ? " retain" : "", pub->is_clear ? " clear" : "", x ? " expires" : "");
+    world_trace(p->w, "%s PUBLISH #%u %s q%u id %u%s%s%s%s alias %u%s", p->id, tx->pub, topic, tx->qos, tx->id,
+                dup ? " dup" : "", pub->retain ? " retain" : "", pub->is_clear ? " clear" : "",
+                pub->may_expire ? " expires" : "", extra.alias, is_known ? " alone" : "");
 }
 
 static struct mqtt_tx new_publish(struct peer_mqtt *p)
@@ -291,6 +313,8 @@ static struct mqtt_tx new_publish(struct peer_mqtt *p)
     pub.has_tag = p->v == MQTT_V5 && chance(w, 30);
     if (p->tx_n >= MIN(w->plan.rx_window, p->broker_max))
         pub.qos = 0;
+    if (w->plan.has_shared)
+        peer_mqtt_choose_place(p, &pub);
     struct mqtt_tx tx = {.qos = pub.qos};
     tx.pub = world_pub(w, &pub);
     tx.id = tx.qos ? free_id(p) : 0;
@@ -333,8 +357,12 @@ void peer_mqtt_say_all(struct peer_mqtt *p)
 {
     for (uint32_t i = 0; i < p->say_n; i++) {
         peer_mqtt_put_ack(p, p->say[i].type, p->say[i].id);
-        for (uint32_t k = 0; k < p->rx_n && p->say[i].type != MQTT_PUBREC; k++)
+        for (uint32_t k = 0; k < p->rx_n; k++)
             if (p->rx[k].id == p->say[i].id) {
+                if (p->say[i].type != MQTT_PUBCOMP)
+                    peer_mqtt_shared_said(p, &p->rx[k]);
+                if (p->say[i].type == MQTT_PUBREC)
+                    break;
                 memmove(&p->rx[k], &p->rx[k + 1], (p->rx_n - k - 1) * sizeof(*p->rx));
                 p->rx_n--;
                 break;
@@ -362,12 +390,18 @@ static bool has_filter(const struct mqtt_ask *a, const char *filter)
     return false;
 }
 
-static struct mqtt_ask *new_ask(struct peer_mqtt *p, bool is_unsubscribe)
+struct mqtt_ask *peer_mqtt_new_ask(struct peer_mqtt *p, bool is_unsubscribe)
 {
     p->ask = model_grow(&p->w->mem, p->ask, &p->ask_cap, p->ask_n + 1, sizeof(*p->ask));
     struct mqtt_ask *a = &p->ask[p->ask_n];
     *a = (struct mqtt_ask){.id = free_id(p), .is_unsubscribe = is_unsubscribe};
     p->ask_n++;
+    return a;
+}
+
+static struct mqtt_ask *new_ask(struct peer_mqtt *p, bool is_unsubscribe)
+{
+    struct mqtt_ask *a = peer_mqtt_new_ask(p, is_unsubscribe);
     uint32_t want = 1 + roll(p->w, MQTT_ASK_MAX);
     while (a->n < want) {
         const char *filter = some_filter(p->w);
@@ -423,8 +457,9 @@ static void unsubscribe(struct peer_mqtt *p)
 /* ---- the peer's own clock -----------------------------------------------------------------------------------------
  */
 
-static void ping(struct peer_mqtt *p)
+void peer_mqtt_ping(struct peer_mqtt *p)
 {
+    p->pings_sent++;
     mqtt_ping_put(peer_mqtt_room(p, MQTT_PING_BYTES), MQTT_PINGREQ);
     wrote(p, MQTT_PING_BYTES);
     p->said_at = p->w->loop->now;
@@ -437,7 +472,8 @@ static void on_tick(struct sim_event *ev)
     mono_ms now = p->w->loop->now, keepalive = (mono_ms)p->keepalive_s * 1000;
     if (p->state == MQTT_PEER_SILENT) { /* a paused link may not have heard the end yet */
         if (p->link.out.len)
-            p->silent_at = now; /* what was said before is still on its way */
+            p->silent_at = now;                       /* what was said before is still on its way */
+        p->silent_at = MAX(p->silent_at, p->said_at); /* a PUBREL, for a PUBREC that came late */
         if (now - p->silent_at > 2 * keepalive + 5000 && !p->link.is_paused)
             world_fail(p->w, "%s has been silent for %u ms, keep-alive is %u s, and is still connected", p->id,
                        (unsigned)(now - p->silent_at), p->keepalive_s);
@@ -452,7 +488,7 @@ static void on_tick(struct sim_event *ev)
     if (keepalive == 0)
         return;
     if (now - p->said_at >= keepalive / 2)
-        ping(p);
+        peer_mqtt_ping(p);
     peer_mqtt_plan_tick(p, MAX(keepalive / 2 - (now - p->said_at), 1));
 }
 
@@ -507,6 +543,10 @@ void peer_mqtt_act(struct peer_mqtt *p)
         leave_badly(p);
     if (p->state != MQTT_PEER_ON)
         return;
+    if (w->plan.has_shared && chance(w, 20)) {
+        peer_mqtt_act_shared(p);
+        return;
+    }
     uint32_t what = roll(w, 100);
     if (what < 50) {
         publish(p);
@@ -531,6 +571,8 @@ bool peer_mqtt_drain(struct peer_mqtt *p)
 {
     switch (p->state) {
     case MQTT_PEER_OFF:
+        if (p->w->is_resting)
+            return true;
         if (p->box == NULL)
             return true;
         connect_now(p);
@@ -570,5 +612,6 @@ void peer_mqtt_free(struct peer_mqtt *p)
     mem_free(&p->w->mem, p->rx);
     mem_free(&p->w->mem, p->say);
     mem_free(&p->w->mem, p->ask);
+    mem_free(&p->w->mem, p->proof);
     mem_free(&p->w->mem, p);
 }

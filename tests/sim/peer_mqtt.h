@@ -34,7 +34,17 @@ struct mqtt_rx { /* a delivery to us that we owe an answer */
     uint8_t qos;
     bool is_released; /* PUBREL came */
     bool is_here;     /* was sent on this connection */
+    uint32_t place;   /* where it came from: 0 a subscription, PLACE_QUEUE, else the group's number + 1 */
+    uint32_t ref;     /* of the take, or what the group handed out */
 };
+
+#define PLACE_QUEUE UINT32_MAX
+
+struct mqtt_proof { /* an acknowledgement that was surely read once PINGRESP number `ping` came */
+    uint32_t place, ref, ping;
+};
+
+enum { MQTT_PEER_ALIASES = 8 };
 
 struct mqtt_say { /* an answer held back */
     uint8_t type;
@@ -46,6 +56,9 @@ struct mqtt_say { /* an answer held back */
 struct mqtt_ask { /* a SUBSCRIBE or UNSUBSCRIBE without its answer */
     uint16_t id;
     bool is_unsubscribe;
+    uint32_t place;      /* 0: ordinary filters; else one shared one: the group's number + 1, or PLACE_QUEUE */
+    uint64_t dropped_at; /* by an UNSUBSCRIBE from a group */
+    uint8_t qos;         /* asked for */
     uint32_t n, sub[MQTT_ASK_MAX];
     char filter[MQTT_ASK_MAX][MODEL_NAME];
 };
@@ -82,6 +95,12 @@ struct peer_mqtt {
     struct mqtt_ask *ask;
     uint32_t tx_n, tx_cap, rx_n, rx_cap, say_n, say_cap, ask_n, ask_cap;
     struct sim_event tick; /* held answers, PINGREQ, patience */
+    /* worlds with has_shared only */
+    struct mqtt_proof *proof;
+    uint32_t proof_n, proof_cap, pings_sent, pings_heard;
+    uint32_t auto_queues;                 /* bit per named queue it consumes at QoS 0 */
+    uint32_t alias_in_max, alias_out_max; /* topic aliases the broker may use, and we */
+    char alias_in[MQTT_PEER_ALIASES][MODEL_NAME], alias_out[MQTT_PEER_ALIASES][MODEL_NAME];
 };
 
 struct peer_mqtt *peer_mqtt_new(struct world *w, uint32_t number) MUST_CHECK;
@@ -112,5 +131,31 @@ void peer_mqtt_say_all(struct peer_mqtt *p);
  * word by its EOF. */
 void peer_mqtt_is_off(struct peer_mqtt *p, bool by_us, bool was_heard);
 void peer_mqtt_plan_tick(struct peer_mqtt *p, mono_ms in_ms);
+struct mqtt_ask *peer_mqtt_new_ask(struct peer_mqtt *p, bool is_unsubscribe);
+void peer_mqtt_ping(struct peer_mqtt *p);
+
+/* ---- peer_mqtt_share.c: groups, named queues, delays, aliases -----------------------------------------------------
+ */
+
+/* peer_mqtt_act_shared: joins or leaves a group or a queue, or sends PINGREQ. */
+void peer_mqtt_act_shared(struct peer_mqtt *p);
+/* peer_mqtt_choose_place: where a message goes. */
+void peer_mqtt_choose_place(struct peer_mqtt *p, struct pub *pub);
+/* peer_mqtt_wire_topic: the topic it is published to, into out[MODEL_NAME + 32]. */
+void peer_mqtt_wire_topic(struct peer_mqtt *p, const struct pub *pub, char *out, size_t cap);
+/* peer_mqtt_alias: 0 or an alias for the topic; it may then be left out if *out_known. */
+uint16_t peer_mqtt_alias(struct peer_mqtt *p, const char *topic, bool *out_known);
+/* peer_mqtt_resolve: the topic of a delivery with an alias. */
+struct slice peer_mqtt_resolve(struct peer_mqtt *p, struct slice topic, uint16_t alias);
+/* peer_mqtt_shared_got: a delivery that is none of our own subscriptions' goes to the model; rx: NULL at QoS 0. False:
+ * it is. */
+bool peer_mqtt_shared_got(struct peer_mqtt *p, const struct got *got, struct slice topic, struct mqtt_rx *rx);
+/* peer_mqtt_shared_said: its PUBACK or PUBREC goes out. peer_mqtt_shared_rel: its PUBREL came. */
+void peer_mqtt_shared_said(struct peer_mqtt *p, const struct mqtt_rx *rx);
+void peer_mqtt_shared_rel(struct peer_mqtt *p, const struct mqtt_rx *rx);
+/* peer_mqtt_shared_answer: SUBACK or UNSUBACK of such an ask. */
+void peer_mqtt_shared_answer(struct peer_mqtt *p, const struct mqtt_ask *a, const struct mqtt_suback *s);
+void peer_mqtt_pong(struct peer_mqtt *p);
+void peer_mqtt_shared_off(struct peer_mqtt *p);
 
 #endif

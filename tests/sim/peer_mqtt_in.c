@@ -11,6 +11,7 @@
  */
 #include <stdio.h>
 
+#include "tests/sim/model_group.h"
 #include "tests/sim/peer_mqtt.h"
 
 /* ---- CONNACK ------------------------------------------------------------------------------------------------------
@@ -78,6 +79,8 @@ static void on_connack(struct peer_mqtt *p, const struct mqtt_frame *f)
     p->must_clean = false;
     if (p->v == MQTT_V31) /* which has no such flag: the peer can only believe */
         c.session_present = !p->asked_clean && (p->box || p->may_exist);
+    if (w->plan.has_shared && p->v == MQTT_V5 && (c.props.has & MQTT_HAS(ALIAS_MAX)))
+        p->alias_out_max = MIN(c.props.alias_max, (uint32_t)MQTT_PEER_ALIASES);
     p->broker_max = p->v == MQTT_V5 && (c.props.has & MQTT_HAS(RECEIVE_MAX)) ? c.props.receive_max : 65535;
     if (p->v == MQTT_V5 && (c.props.has & MQTT_HAS(SERVER_KEEPALIVE)))
         p->keepalive_s = c.props.server_keepalive_s;
@@ -90,6 +93,7 @@ static void on_connack(struct peer_mqtt *p, const struct mqtt_frame *f)
         resume(p);
     } else {
         judge_absence(p);
+        model_session_gone(&w->model, p->number);
         p->rx_n = 0;
         if (!p->asked_clean)
             p->tx_n = 0; /* else they were sent behind this very CONNECT */
@@ -176,32 +180,43 @@ static struct slice read_tag(const struct mqtt_props *props)
     return tag;
 }
 
+/* on_message: one that was not taken in before. */
+static void on_message(struct peer_mqtt *p, const struct mqtt_publish *m, const struct mqtt_props *props, uint32_t pub)
+{
+    struct world *w = p->w;
+    uint32_t id[16];
+    struct got got = {.pub = pub, .qos = m->qos, .retain = m->retain, .dup = m->dup, .sub_id = id};
+    got.sub_id_n = read_sub_ids(p, props, id, ARRAY_N(id));
+    if (!w->plan.has_shared || !peer_mqtt_shared_got(p, &got, m->topic, m->qos ? find_rx(p, m->packet_id) : NULL))
+        model_got(&w->model, p->box, &got, m->topic);
+    if (p->v == MQTT_V5)
+        model_check_tag(&w->model, pub, read_tag(props));
+    if ((props->has & MQTT_HAS(MESSAGE_EXPIRY)) && !w->model.pub[pub].may_expire)
+        world_fail(w, "%s: message %u came with an expiry that it did not have", p->id, pub);
+}
+
 static void on_publish(struct peer_mqtt *p, const struct mqtt_frame *f)
 {
     struct mqtt_publish m;
     struct world *w = p->w;
-    if (mqtt_publish_decode(f, p->v, &m) != ERR_OK || !mqtt_topic_name_is_valid(m.topic)) {
+    struct mqtt_props props;
+    mqtt_props_clear(&props);
+    if (mqtt_publish_decode(f, p->v, &m) != ERR_OK) {
         world_fail(w, "%s: a PUBLISH that cannot be read", p->id);
         return;
     }
-    struct mqtt_props props;
-    mqtt_props_clear(&props);
     if (m.props.len && mqtt_props_collect(m.props, MQTT_PUBLISH, &props) != ERR_OK)
         world_fail(w, "%s: a PUBLISH with wrong properties", p->id);
+    if (props.has & MQTT_HAS(ALIAS))
+        m.topic = peer_mqtt_resolve(p, m.topic, props.alias);
+    if (!mqtt_topic_name_is_valid(m.topic))
+        world_fail(w, "%s: a PUBLISH to '" SLICE_FMT "'", p->id, SLICE_ARG(m.topic));
     bool is_new = m.qos == 0 || take_in(p, &m);
     uint32_t pub = m.payload.len ? model_pub_from_payload(&w->model, m.payload) : MODEL_NONE;
     world_trace(w, "%s < PUBLISH #%d " SLICE_FMT " q%u id %u%s%s%s", p->id, (int)pub, SLICE_ARG(m.topic), m.qos,
                 m.packet_id, m.dup ? " dup" : "", m.retain ? " retain" : "", is_new ? "" : " again");
-    if (is_new && pub != MODEL_NONE) {
-        uint32_t id[16];
-        struct got got = {.pub = pub, .qos = m.qos, .retain = m.retain, .dup = m.dup, .sub_id = id};
-        got.sub_id_n = read_sub_ids(p, &props, id, ARRAY_N(id));
-        model_got(&w->model, p->box, &got, m.topic);
-        if (p->v == MQTT_V5)
-            model_check_tag(&w->model, pub, read_tag(&props));
-        if ((props.has & MQTT_HAS(MESSAGE_EXPIRY)) && !w->model.pub[pub].may_expire)
-            world_fail(w, "%s: message %u came with an expiry that it did not have", p->id, pub);
-    }
+    if (is_new && pub != MODEL_NONE)
+        on_message(p, &m, &props, pub);
     if (m.qos == 0 && m.dup)
         world_fail(w, "%s: DUP at QoS 0 [MQTT-3.3.1-2]", p->id);
     if (m.qos)
@@ -216,8 +231,10 @@ static void on_pubrel(struct peer_mqtt *p, const struct mqtt_ack *a)
         world_fail(p->w, "%s: PUBREL for a QoS 1 delivery", p->id);
     if (rx == NULL && p->box->resumes == 0)
         world_fail(p->w, "%s: PUBREL for packet id %u, which is not open", p->id, a->packet_id);
-    if (rx)
+    if (rx) {
         rx->is_released = true;
+        peer_mqtt_shared_rel(p, rx);
+    }
     answer(p, MQTT_PUBCOMP, a->packet_id);
 }
 
@@ -293,7 +310,9 @@ static void on_suback(struct peer_mqtt *p, const struct mqtt_frame *f)
     world_trace(w, "%s < %s %u", p->id, mqtt_type_name(f->type), s.packet_id);
     if (s.codes.len != a->n && !(is_unsub && p->v != MQTT_V5))
         world_fail(w, "%s: %s with %zu codes for %u filters", p->id, mqtt_type_name(f->type), s.codes.len, a->n);
-    for (uint32_t i = 0; i < a->n; i++) {
+    if (a->place)
+        peer_mqtt_shared_answer(p, a, &s);
+    for (uint32_t i = 0; i < a->n && !a->place; i++) {
         uint8_t code = i < s.codes.len ? s.codes.p[i] : 0;
         if (is_unsub && w->plan.only_safety && (code >= 0x80 || p->v != MQTT_V5))
             continue; /* refused, or perhaps so: the subscription stays */
@@ -357,6 +376,7 @@ static void on_packet(struct peer_mqtt *p, const struct mqtt_frame *f)
         on_suback(p, f);
         break;
     case MQTT_PINGRESP:
+        peer_mqtt_pong(p);
         break;
     case MQTT_DISCONNECT:
         on_disconnect(p, f);

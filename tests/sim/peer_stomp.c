@@ -50,6 +50,8 @@ static void put_text(struct stomp_writer *w, enum stomp_known h, const char *tex
 
 static void send_out(struct peer_stomp *p)
 {
+    if (p->link.out.len == 0)
+        return; /* an act that came to nothing is no sign of life */
     p->said_at = p->w->loop->now;
     world_busy(p->w);
     link_flush(&p->link);
@@ -185,7 +187,10 @@ static uint32_t new_pub(struct peer_stomp *p, char *dest, size_t cap, bool *out_
         snprintf(pub.to, sizeof(pub.to), "%s", world_queues[pub.queue - 1]);
         snprintf(dest, cap, "/queue/%s", pub.to);
     } else {
-        snprintf(pub.to, sizeof(pub.to), "%s", world_topics[roll(w, world_topics_n)]);
+        bool is_for_groups = w->plan.has_shared && chance(w, 30);
+        snprintf(pub.to, sizeof(pub.to), "%s",
+                 is_for_groups ? world_group_topics[roll(w, world_group_topics_n)]
+                               : world_topics[roll(w, world_topics_n)]);
         render(w, (enum dest_style)roll(w, DEST_STYLES), pub.to, false, dest, cap);
         *out_says_qos = chance(w, 30);
         if (*out_says_qos)
@@ -552,6 +557,8 @@ bool peer_stomp_drain(struct peer_stomp *p)
 {
     switch (p->state) {
     case STOMP_PEER_OFF:
+        if (p->w->is_resting)
+            return true;
         if (!p->is_drainer)
             return true;
         connect_now(p);

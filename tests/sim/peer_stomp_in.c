@@ -154,7 +154,11 @@ static void on_message(struct peer_stomp *p, const struct stomp_frame *f)
                 retained ? " retained" : "");
     uint32_t take = MODEL_NONE;
     if (s->queue) {
-        take = model_take(&w->model, pub, p->link.number, from, s->ack == STOMP_ACK_AUTO, again);
+        const struct take t = {.pub = pub,
+                               .link = p->link.number,
+                               .state = s->ack == STOMP_ACK_AUTO ? TAKE_AUTO : TAKE_HELD,
+                               .redelivered = again};
+        take = model_take(&w->model, &t, from);
     } else if (!is_clear) {
         struct got got = {.pub = pub, .qos = s->ack != STOMP_ACK_AUTO, .retain = retained, .dup = again};
         model_got(&w->model, s->box, &got, from);

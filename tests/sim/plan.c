@@ -26,6 +26,14 @@ const uint32_t world_filters_n = ARRAY_N(world_filters), world_filters_inner_n =
 const char *const world_queues[] = {"q1", "work.2", "q/3"};
 const uint32_t world_queues_n = ARRAY_N(world_queues);
 
+const char *const world_group_topics[] = {"$g/1/temp", "$g/2/temp", "$g/x"};
+const uint32_t world_group_topics_n = ARRAY_N(world_group_topics);
+
+/* Twice the same filter for two groups, and twice the same group for two filters. */
+const char *const world_groups[] = {"$share/g/$g/#", "$share/h/$g/#", "$share/g/$g/+/temp", "$share/g/a/#",
+                                    "$share/h/#"};
+const uint32_t world_groups_n = ARRAY_N(world_groups), world_groups_mixed_n = 2;
+
 static void plan_network(struct world *w)
 {
     struct net_faults *f = &w->plan.faults;
@@ -88,6 +96,9 @@ void plan_make(struct world *w)
     p->fails_store = p->store_ms_max != 0 && chance(w, 8);
     p->only_safety = p->fails_memory || p->fails_store;
     p->ends_by_stop = chance(w, 50);
+    p->has_shared = w->seed % 5 != 2 && w->seed % 5 != 4; /* no die: the other seeds stay what they were */
+    if (p->has_shared && chance(w, 30))
+        p->qos0_pct = 30;
 }
 
 uint32_t world_pub(struct world *w, struct pub *p)

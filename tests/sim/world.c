@@ -20,8 +20,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/session.h"
 #include "proto_mqtt/mqtt_adapter.h"
 #include "proto_stomp/stomp_adapter.h"
+#include "tests/sim/model_group.h"
 #include "tests/sim/peer_mqtt.h"
 #include "tests/sim/peer_stomp.h"
 #include "tests/sim/probe.h"
@@ -103,6 +105,7 @@ static void build(struct world *w)
     plan_make(w);
     w->model.may_drop = w->plan.has_small_queues || w->plan.only_safety;
     w->loop = loop_sim_new(&w->mem, &w->rng);
+    w->model.now = &w->loop->now;
     net_sim_init(&w->net, w->loop, &w->mem, &w->rng, &w->plan.faults);
     log_init(&w->log);
     w->log.level = w->verbose ? LOG_DEBUG : LOG_ERROR;
@@ -218,7 +221,7 @@ static void wait_until_quiet(struct world *w)
             ;
         if (!drain_all(w))
             w->busy_at = w->loop->now;
-        if (w->loop->now >= w->busy_at + QUIET_MS)
+        if (w->loop->now >= MAX(w->busy_at + QUIET_MS, w->delayed_until))
             return;
         if (w->loop->now > start + DRAIN_MS_MAX)
             world_fail(w, "the run does not come to rest: somebody waits for an answer that does not come");
@@ -226,8 +229,45 @@ static void wait_until_quiet(struct world *w)
     }
 }
 
+/* check_groups_at_rest: nothing waits while somebody is there to take it, and nothing lies with somebody who is not. */
+static void check_groups_at_rest(struct world *w)
+{
+    LIST_EACH(&w->shard->vhost->queues_all, node)
+    {
+        const struct queue *q = LIST_ITEM(node, struct queue, all);
+        if (q->is_group && !list_is_empty(&q->consumers) && q->ready_n)
+            world_fail(w, SLICE_FMT " keeps %u messages from members that are online", SLICE_ARG(queue_name(q)),
+                       (unsigned)q->ready_n);
+    }
+    LIST_EACH(&w->shard->sessions, node)
+    {
+        struct session *s = LIST_ITEM(node, struct session, all);
+        LIST_EACH(&s->inflight, item)
+        {
+            const struct entry *e = LIST_ITEM(item, struct entry, node);
+            const struct queue *q = e->at.consumer->queue;
+            if (!s->conn && q->is_group && !q->is_dead && e->state == ENTRY_SENT && e->sent_qos < 2)
+                world_fail(w, "an offline member keeps a message of its group");
+        }
+    }
+}
+
+/* rest: those who are there finish what is under way; those who are not stay away. */
+static void rest(struct world *w)
+{
+    world_trace(w, "---- rest ----");
+    w->is_resting = true;
+    w->heap.fail_at = 0;
+    w->net.faults = (struct net_faults){.delay_ms_max = 1, .buffer_bytes = 65536};
+    wait_until_quiet(w);
+    w->is_resting = false;
+    check_groups_at_rest(w);
+}
+
 static void drain(struct world *w)
 {
+    if (w->plan.has_shared)
+        rest(w);
     w->is_draining = true;
     w->heap.fail_at = 0;
     w->net.faults = (struct net_faults){.delay_ms_max = 1, .buffer_bytes = 65536};
@@ -281,12 +321,15 @@ static void judge_drops(struct world *w)
 {
     const uint64_t *v = w->shard->stats.v;
     uint64_t full = v[STAT_DROP_FULL] + v[STAT_DROP_HEAD];
-    if (full && !w->plan.has_small_queues)
+    if (full && !w->plan.has_small_queues && !w->plan.fails_store) /* which refuses wills, too */
         world_fail(w, "%llu messages were dropped by queue limits that nobody set", (unsigned long long)full);
     if (v[STAT_DROP_NOMEM] && !w->plan.only_safety)
         world_fail(w, "%llu messages were dropped for want of memory", (unsigned long long)v[STAT_DROP_NOMEM]);
     if (v[STAT_DROP_TOO_BIG])
         world_fail(w, "%llu messages were dropped as too big for a peer", (unsigned long long)v[STAT_DROP_TOO_BIG]);
+    if (w->model.groups && w->model.groups->missing_closed > v[STAT_DROP_CLOSED] + full && !w->plan.only_safety)
+        world_fail(w, "%llu messages of groups are missing, sessions that ended took %llu with them",
+                   (unsigned long long)w->model.groups->missing_closed, (unsigned long long)v[STAT_DROP_CLOSED]);
     if (w->model.missing > full && !w->plan.only_safety)
         world_fail(w, "%llu promised deliveries are missing, %llu were dropped by limits; %s",
                    (unsigned long long)w->model.missing, (unsigned long long)full, w->model.first_missing);
@@ -298,6 +341,8 @@ static void judge(struct world *w)
     if (!w->plan.fails_store) {
         model_check_boxes(&w->model);
         model_check_queues(&w->model);
+        model_check_groups(&w->model);
+        check_groups_at_rest(w);
     }
     judge_closes(w);
     judge_drops(w);

@@ -45,6 +45,8 @@ struct plan {
     bool fails_store;      /* the store fails for good at some time */
     bool only_safety;      /* one of them: promises may be broken, but nothing wrong may happen */
     bool ends_by_stop;     /* the broker is stopped, not just freed */
+    bool has_shared;       /* groups, MQTT consumers of named queues, delayed messages, topic aliases */
+    uint8_t qos0_pct;      /* members of groups at QoS 0: what they get may be lost */
 };
 
 struct world {
@@ -66,8 +68,10 @@ struct world {
     struct list zombies;
     struct sim_event act;
     uint32_t steps_left;
-    mono_ms busy_at; /* last time a peer sent or got more than a heart-beat */
+    mono_ms busy_at;       /* last time a peer sent or got more than a heart-beat */
+    mono_ms delayed_until; /* nothing is under way later than that */
     uint32_t checks;
+    bool is_resting;  /* before that: those who are away stay away, the others finish */
     bool is_draining; /* the end of the run: faults are over, peers only return and finish */
     bool verbose;
     bool is_stopping, is_stopped;
@@ -108,6 +112,10 @@ extern const char *const world_filters[]; /* MQTT spelling; the last world_filte
 extern const uint32_t world_filters_n, world_filters_inner_n;
 extern const char *const world_queues[];
 extern const uint32_t world_queues_n;
+extern const char *const world_group_topics[]; /* which no other filter matches */
+extern const uint32_t world_group_topics_n;
+extern const char *const world_groups[]; /* the last world_groups_mixed_n also match other topics */
+extern const uint32_t world_groups_n, world_groups_mixed_n;
 
 /* world_pub: a fresh message in the model: destination, QoS, retain and so on are p's; size by chance. */
 uint32_t world_pub(struct world *w, struct pub *p);
