@@ -65,10 +65,10 @@ struct session *session_new(struct vhost *v, struct slice id)
     return s;
 }
 
-uint64_t session_publisher(const struct session *s, uint8_t flags)
+uint64_t session_publisher_name(const struct session *s)
 {
     const uint64_t is_name = UINT64_C(1) << 63; /* numbers do not get there */
-    if (LIKELY(!(flags & MSG_RETAIN)) || s->id_len == 0)
+    if (s->id_len == 0)
         return s->number;
     return hash_bytes(shard_of(s)->seed, s->id, s->id_len) | is_name;
 }

@@ -81,8 +81,12 @@ static inline struct slice session_id(const struct session *s)
 
 /* session_publisher: msgview.publisher for a message with these flags: who it is, for No Local [MQTT-3.8.3-3]. That is
  * the session; for what may be retained it is the client identifier, which a later session may have again.
- * session_published: is it this session's? */
-uint64_t session_publisher(const struct session *s, uint8_t flags);
+ * session_publisher_name: by the identifier alone. session_published: is it this session's? */
+uint64_t session_publisher_name(const struct session *s);
+static inline uint64_t session_publisher(const struct session *s, uint8_t flags)
+{
+    return LIKELY(!(flags & MSG_RETAIN)) ? s->number : session_publisher_name(s);
+}
 bool session_published(const struct session *s, uint64_t publisher, uint8_t flags);
 
 /* session_new: with an id (map key in the vhost) or {NULL, 0} for one that only its conn knows. NULL: out of memory. */
