@@ -51,7 +51,7 @@ struct delivery {
 
 /* The answer to broker_attach. */
 struct attached {
-    enum err result; /* ERR_OK, ERR_DENIED, ERR_NOMEM, ERR_FULL, ERR_STORE */
+    enum err result; /* ERR_OK, ERR_DENIED, ERR_NOMEM, ERR_FULL (max_sessions), ERR_STORE */
     bool session_present;
     struct slice assigned_id; /* the id the broker made up, or empty */
     uint32_t expiry_s;        /* granted */

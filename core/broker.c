@@ -44,8 +44,8 @@ static size_t make_id(struct conn *c, char *out, size_t cap)
     return (size_t)n;
 }
 
-/* find_session: an existing one to resume, or a new one. NULL: out of memory. */
-static struct session *find_session(struct conn *c, const struct attach *a)
+/* find_session: an existing one to resume, or a new one. NULL: *out_err says why: ERR_NOMEM, ERR_FULL. */
+static struct session *find_session(struct conn *c, const struct attach *a, enum err *out_err)
 {
     struct vhost *v = c->shard->vhost;
     struct session *s = a->id.len ? map_get(&v->sessions, a->id) : NULL; /* both: [MQTT-3.1.3-2] */
@@ -62,6 +62,10 @@ static struct session *find_session(struct conn *c, const struct attach *a)
         return s; /* [MQTT-3.1.2-5]; 3.1.1: [MQTT-3.1.2-4] */
     char made[32];
     struct slice id = a->id;
+    uint64_t most = c->shard->limits.sessions_max;
+    *out_err = most && c->shard->stats.v[STAT_SESSIONS] >= most ? ERR_FULL : ERR_NOMEM;
+    if (*out_err == ERR_FULL)
+        return NULL;
     if (id.len == 0 && a->make_id) {
         do { /* [MQTT-3.2.2-16] not one that somebody has, by chance or because he knew which would come */
             id = slice_make(made, make_id(c, made, sizeof made));
@@ -88,11 +92,12 @@ void broker_attach(struct conn *c, const struct attach *a)
     struct shard *s = c->shard;
     BUG_ON(c->session || a->quota == 0 || a->ticket_max == 0);
     enum err e = attach_check(c, a);
-    struct session *me = e == ERR_OK ? find_session(c, a) : NULL;
+    struct session *me = e == ERR_OK ? find_session(c, a, &e) : NULL;
     if (!me) {
-        broker_attached(c, e == ERR_OK ? ERR_NOMEM : e);
+        broker_attached(c, e);
         return;
     }
+    e = ERR_OK;
     bool was_durable = c->attach_present && session_is_durable(me);
     uint32_t expiry_was = me->expiry_s;
     session_attach(me, c);
@@ -350,6 +355,11 @@ struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *
     struct queue *q = map_get(&v->queues, name);
     if (q)
         return q;
+    uint64_t most = c->shard->limits.queues_max;
+    if (most && v->queues.n >= most) {
+        *out_err = ERR_FULL;
+        return NULL;
+    }
     q = queue_new(v, name, &v->policy_named, false, NULL);
     if (!q) {
         *out_err = ERR_NOMEM;

@@ -145,7 +145,7 @@ struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const
                                        const struct binding_opts *opts, const struct consume *how);
 
 /* broker_declare_queue: finds or makes a named queue (durable, not exclusive) with the default policy. Names: 1..255
- * bytes. NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_NOMEM, ERR_DENIED. */
+ * bytes. NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_FULL (max_queues), ERR_NOMEM, ERR_DENIED. */
 struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *out_err);
 
 /* broker_consume_queue: joins the competing consumers of q. As above. */

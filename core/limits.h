@@ -15,6 +15,10 @@
 #define LIMIT_LIST(X)                                                                                                  \
     X(connections_max, "max_connections", 100000, 1, 10000000, "connections", "close",                                 \
       "bounds memory; the open-file limit may be lower")                                                               \
+    X(sessions_max, "max_sessions", 1000000, 0, 4294967295, "sessions", "refuse",                                      \
+      "sessions, with or without a connection: who comes with a new name is refused (0: no limit)")                    \
+    X(queues_max, "max_queues", 100000, 0, 4294967295, "queues", "refuse",                                             \
+      "named queues, which peers make by using them (0: no limit)")                                                    \
     X(login_ms, "login_timeout", 10000, 100, 600000, "ms", "close",                                                    \
       "a connection must say who it is within this time")                                                              \
     X(packet_bytes_max, "max_packet_size", 268435460, 1024, 268435460, "bytes", "close",                               \

@@ -160,6 +160,13 @@ enum stomp_fault stomp_fault_from_err(enum err e)
     }
 }
 
+enum stomp_fault stomp_fault_for_queue(enum err e)
+{
+    if (e == ERR_OK)
+        return STOMP_FAULT_NO_QUEUE;
+    return e == ERR_FULL ? STOMP_FAULT_QUEUE_LIMIT : stomp_fault_from_err(e);
+}
+
 /* fault_from_close: what a close that no frame caused is called; NONE: the peer is told nothing. */
 static enum stomp_fault fault_from_close(enum close_reason why)
 {

@@ -29,6 +29,7 @@
     X(LOGIN_TWICE, "already-connected", PROTOCOL, "Illegal command", "This connection is logged in already")           \
     X(VERSION, "version", BAD_VERSION, "Version mismatch", "Supported versions are 1.0,1.1,1.2 and not")               \
     X(LOGIN, "denied", NOT_AUTHORIZED, "Bad CONNECT", "Access refused for this login and passcode")                                       \
+    X(SESSION_LIMIT, "limit", LIMIT, "Bad CONNECT", "There are as many sessions as there may be")                      \
     X(ANONYMOUS, "denied", NOT_AUTHORIZED, "Bad CONNECT", "Access refused without login and passcode")                 \
     X(NO_HEADER, "missing-header", PROTOCOL, "Missing header", "The frame must include the header")                    \
     X(NO_DESTINATION, "missing-header", PROTOCOL, "Missing destination", "The frame must include a destination header") \
@@ -52,6 +53,7 @@
     X(DEST_KIND, "bad-destination", PROTOCOL, "Invalid destination", "A topic exchange needs a key, unlike in")        \
     X(DEST_TOO_BIG, "bad-destination", PROTOCOL, "Invalid destination", "It has too many levels or bytes")             \
     X(NO_QUEUE, "not-found", PROTOCOL, "Unknown destination", "There is no such queue")                                \
+    X(QUEUE_LIMIT, "limit", LIMIT, "Too many queues", "There are as many queues as there may be, so none was made for")  \
     X(NO_EXCHANGE, "not-found", PROTOCOL, "Unknown destination", "There is no such exchange")                          \
     X(UNSUPPORTED, "unsupported", PROTOCOL, "Not supported", "Not supported yet")                                      \
     X(TRANSACTION, "unsupported", PROTOCOL, "Not supported", "Transactions are not supported yet")                     \
@@ -102,6 +104,9 @@ void stomp_error_u64(struct conn *c, const struct stomp_frame *f, enum stomp_fau
 
 /* stomp_fault_from_err: what a broker verb's result is called when it refused. */
 enum stomp_fault stomp_fault_from_err(enum err e);
+
+/* stomp_fault_for_queue: why broker_declare_queue made none; ERR_OK: there was none, and none was to be made. */
+enum stomp_fault stomp_fault_for_queue(enum err e);
 
 /* stomp_error_close: the last words for a connection that core or the broker ends; adapter->on_close. */
 void stomp_error_close(struct conn *c, enum close_reason why);

@@ -92,7 +92,7 @@ static void refused(struct conn *c, enum err e)
     if (e == ERR_DENIED)
         stomp_error(c, NULL, s->had_login ? STOMP_FAULT_LOGIN : STOMP_FAULT_ANONYMOUS, SLICE(""));
     else
-        stomp_error(c, NULL, stomp_fault_from_err(e), SLICE(""));
+        stomp_error(c, NULL, e == ERR_FULL ? STOMP_FAULT_SESSION_LIMIT : stomp_fault_from_err(e), SLICE(""));
 }
 
 static void put_connected(struct conn *c)

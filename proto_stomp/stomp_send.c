@@ -177,7 +177,7 @@ static bool queue_is_there(struct conn *c, const struct stomp_frame *f, const st
         return true; /* the last message went there, and no queue came or went since */
     if (p->is_declared ? broker_declare_queue(c, p->topic, &e) != NULL : map_get(&v->queues, p->topic) != NULL)
         return true;
-    stomp_error(c, f, e == ERR_OK ? STOMP_FAULT_NO_QUEUE : stomp_fault_from_err(e), p->dest);
+    stomp_error(c, f, stomp_fault_for_queue(e), p->dest);
     return false;
 }
 

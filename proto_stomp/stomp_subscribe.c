@@ -256,7 +256,7 @@ static void subscribe_queue(struct request *r)
     struct queue *q = r->d.kind == STOMP_DEST_QUEUE ? broker_declare_queue(r->c, name, &e)
                                                     : map_get(&r->c->session->vhost->queues, name);
     if (q == NULL)
-        refuse(r, e == ERR_OK ? STOMP_FAULT_NO_QUEUE : stomp_fault_from_err(e), r->dest);
+        refuse(r, stomp_fault_for_queue(e), r->dest);
     else
         consume(r, q, NULL, NULL);
 }

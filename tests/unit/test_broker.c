@@ -57,6 +57,47 @@ static void who_may_log_in(void **state)
     fake_free(f);
 }
 
+/* sessions_max: somebody new is refused, and nothing of him is left; a clean start makes room for itself. */
+static void the_session_limit(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.sessions_max = 1;
+    struct fake *f = fake_new(&config);
+    assert_non_null(fake_login(f, "a", 100));
+    struct conn *c = fake_conn(f);
+    struct attach a = fake_attach("b", 0);
+    broker_attach(c, &a);
+    assert_int_equal(fake_last(f, FAKE_ATTACHED)->result, ERR_FULL);
+    assert_null(c->session);
+    c = fake_conn(f);
+    a = fake_attach("a", 0);
+    a.clean_start = true;
+    broker_attach(c, &a);
+    assert_int_equal(fake_last(f, FAKE_ATTACHED)->result, ERR_OK);
+    fake_run(f);
+    assert_int_equal(fake_stat(f, STAT_SESSIONS), 1);
+    fake_free(f);
+}
+
+static void the_queue_limit(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.queues_max = 1;
+    struct fake *f = fake_new(&config);
+    struct conn *c = fake_login(f, "a", 0);
+    enum err e;
+    struct queue *q = broker_declare_queue(c, SLICE("one"), &e);
+    assert_non_null(q);
+    assert_null(broker_declare_queue(c, SLICE("two"), &e));
+    assert_int_equal(e, ERR_FULL);
+    assert_ptr_equal(broker_declare_queue(c, SLICE("one"), &e), q);
+    fake_free(f);
+}
+
 /* the broker's own topics are nobody's to write, whatever the flags; neighbours in name are. */
 static void sys_is_read_only(void **state)
 {
@@ -682,6 +723,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_log_in),
+        cmocka_unit_test(the_session_limit),
+        cmocka_unit_test(the_queue_limit),
         cmocka_unit_test(sys_is_read_only),
         cmocka_unit_test(too_deep),
         cmocka_unit_test(all_or_nothing),
