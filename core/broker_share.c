@@ -118,6 +118,15 @@ static lsn_t log_member(struct shard *s, const struct consumer *k, const struct 
                                                .flags = k->retain_as_published});
 }
 
+/* may_join: is there room for one more subscription, and for one that is shared? */
+static bool may_join(const struct session *me, const struct limits *l)
+{
+    uint64_t n = 0;
+    LIST_EACH(&me->consumers, it)
+    n += LIST_ITEM(it, struct consumer, in_session)->is_member;
+    return n < l->shared_subscriptions_max && me->binding_n < l->subscriptions_max;
+}
+
 /* join: makes the session a member of q, or changes its options. f: what a group is bound by. */
 static enum err join(struct conn *c, struct queue *q, const struct filter *f, const struct binding_opts *o,
                      lsn_t *out_lsn)
@@ -126,7 +135,7 @@ static enum err join(struct conn *c, struct queue *q, const struct filter *f, co
     struct consumer *k = member_get(q, me);
     bool is_new = !k;
     struct binding_opts was = {0};
-    if (is_new && me->binding_n >= c->shard->limits.subscriptions_max)
+    if (is_new && !may_join(me, &c->shard->limits))
         return ERR_FULL;
     if (is_new)
         k = member_join(q, me);

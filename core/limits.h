@@ -53,6 +53,8 @@
       "deliveries a STOMP session may leave unacknowledged")                                                           \
     X(subscriptions_max, "max_subscriptions", 100000, 1, 10000000, "subscriptions", "refuse",                          \
       "bindings of one session")                                                                                       \
+    X(shared_subscriptions_max, "max_shared_subscriptions", 1024, 1, 100000, "subscriptions", "refuse",                \
+      "groups and named queues one MQTT session takes part in: an acknowledgement may have to look at all of them")    \
     X(stomp_subscriptions_max, "stomp_max_subscriptions", 256, 1, 100000, "subscriptions", "close",                    \
       "subscriptions of one STOMP connection")                                                                         \
     X(session_expiry_s_max, "max_session_expiry", 4294967295, 0, 4294967295, "s", "cut",                               \

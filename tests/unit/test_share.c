@@ -302,6 +302,26 @@ static void the_subscription_limit(void **state)
     fake_free(f);
 }
 
+static void the_limit_of_shares(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.shared_subscriptions_max = 2;
+    struct fake *f = fake_new(&config);
+    struct conn *a = fake_login(f, "a", 0);
+    assert_int_equal(fake_sub(a, "t", 1), ERR_OK);
+    assert_int_equal(join(a, "g", "t", 1), ERR_OK);
+    assert_int_equal(consume(a, "q", 1), ERR_OK);
+    assert_int_equal(join(a, "g", "u", 1), ERR_FULL);
+    assert_int_equal(consume(a, "r", 1), ERR_FULL);
+    assert_int_equal(join(a, "g", "t", 2), ERR_OK);
+    assert_int_equal(fake_sub(a, "u", 1), ERR_OK);
+    assert_int_equal(leave(a, "g", "t"), ERR_OK);
+    assert_int_equal(join(a, "g", "u", 1), ERR_OK);
+    fake_free(f);
+}
+
 /* ---- named queues -------------------------------------------------------------------------------------------- */
 
 static void named_queues(void **state)
@@ -422,6 +442,7 @@ int main(void)
         cmocka_unit_test(leaving),
         cmocka_unit_test(what_is_a_members_own),
         cmocka_unit_test(the_subscription_limit),
+        cmocka_unit_test(the_limit_of_shares),
         cmocka_unit_test(named_queues),
         cmocka_unit_test(in_the_store),
         cmocka_unit_test(without_memory),
