@@ -44,6 +44,7 @@ struct options {
     bool ack_individual; /* STOMP scenario: ack:client-individual instead of auto */
     bool receipts;       /* STOMP scenario: every SEND asks for a receipt */
     bool wildcard;       /* subscriptions scenario: filters with + and # */
+    bool share;          /* pairs: subscribers are members of groups, one each */
 };
 
 /* die: prints "weir-bench: ..." and exits with 1; die_errno adds what errno says. */

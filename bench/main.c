@@ -64,6 +64,7 @@ enum option_id {
     OPT_ACK,
     OPT_RECEIPTS,
     OPT_WILDCARD,
+    OPT_SHARE,
     OPT_LIMIT,
     OPT_HELP,
 };
@@ -93,6 +94,7 @@ static const struct choice choices[] = {
     {"ack", "auto|client-individual", "stomp: ack mode of the subscribers (auto)", OPT_ACK},
     {"receipts", NULL, "stomp: every SEND asks for a receipt", OPT_RECEIPTS},
     {"wildcard", NULL, "subs: every filter has a wildcard", OPT_WILDCARD},
+    {"share", NULL, "pairs: each subscriber is the member of a group ($share) of its own", OPT_SHARE},
     {"json", "FILE", "write the rows there, too", OPT_JSON},
     {"limit", "S", "end the run after that long, whatever happens (300)", OPT_LIMIT},
     {"help", NULL, "print this text", OPT_HELP},
@@ -205,6 +207,9 @@ static void take_option(struct options *o, enum option_id id, const char *value,
         break;
     case OPT_WILDCARD:
         o->wildcard = true;
+        break;
+    case OPT_SHARE:
+        o->share = true;
         break;
     case OPT_LIMIT:
         *limit_s = number("--limit", value, 1, 3600);

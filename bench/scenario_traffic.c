@@ -39,6 +39,7 @@ static void run_plan(const struct options *o, struct report *r, const struct tra
 void scenario_pairs(const struct options *o, struct report *r)
 {
     struct traffic_plan plan = mqtt_plan(o, SHAPE_PAIRS);
+    plan.share = o->share;
     if (o->idle > 0)
         connect_idle(o);
     if (o->waiting > 0)

@@ -242,8 +242,8 @@ static void name_row(const struct traffic *t, const char *label, struct row *row
                  p->from == PROTOCOL_STOMP ? "stomp" : froms[p->qos], p->queue ? "/queue" : "/topic",
                  p->ack_individual ? " ack" : "", p->receipts ? " receipt" : "", p->n, p->payload_bytes);
     else
-        snprintf(row->name, sizeof(row->name), "%s%s %u q%u %uB%s", label, shapes[p->shape], p->n, p->qos,
-                 p->payload_bytes, p->rate > 0 ? " open" : "");
+        snprintf(row->name, sizeof(row->name), "%s%s%s %u q%u %uB%s", label, p->share ? "shared " : "",
+                 shapes[p->shape], p->n, p->qos, p->payload_bytes, p->rate > 0 ? " open" : "");
 }
 
 void traffic_run(struct traffic *t, uint32_t seconds, const char *label, struct row *row)
@@ -305,7 +305,9 @@ static void sub_start(struct traffic *t, uint32_t i)
     if (t->plan.to == PROTOCOL_MQTT) {
         link_open(l, t->options, t->options->port, i);
         mqtt_login(l, name, SESSION_NEW);
-        mqtt_subscribe(l, address, 1, (uint32_t)strlen(address), t->plan.qos);
+        char filter[sizeof("$share/g/") + ADDRESS_BYTES];
+        int n = snprintf(filter, sizeof(filter), "%s%s", t->plan.share ? "$share/g/" : "", address);
+        mqtt_subscribe(l, filter, 1, (uint32_t)n, t->plan.qos);
     } else {
         link_open(l, t->options, t->options->stomp_port, i);
         stomp_login(l);
