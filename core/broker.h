@@ -114,7 +114,7 @@ void broker_subscribe(struct conn *c, const struct filter *f, const struct bindi
 void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt);
 
 /* broker_subscribe_group: the session becomes a member of the group that shares `filter` (MQTT $share/group/filter), or
- * changes its options. The group is a queue (MAPPING: keyed by group and filter) made by its first member and deleted
+ * changes its options. The group is a queue (known by group and filter) made by its first member and deleted
  * with its last; it is bound at QoS 2, and what is a member's own (QoS cap, retain-as-published, subscription id) lives
  * on its consumer. Members are served by credit; one whose connection is gone stays a member while its session lives,
  * and gets nothing. No retained messages. opts->no_local must be false. Results as broker_subscribe.
@@ -150,6 +150,11 @@ struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *
 
 /* broker_consume_queue: joins the competing consumers of q. As above. */
 struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const struct consume *how);
+
+/* broker_consume_group: joins a group (broker_subscribe_group) as a consumer with an ack mode of its own, until it is
+ * cancelled or its session ends. No retained messages. As above. */
+struct consumer *broker_consume_group(struct conn *c, struct slice group, const struct filter *f,
+                                      const struct consume *how);
 
 /* broker_cancel: ends a subscription; unacknowledged deliveries stay acknowledgeable. */
 void broker_cancel(struct conn *c, struct consumer *k, uint64_t receipt);

@@ -63,6 +63,19 @@ static struct queue *group_new(struct vhost *v, struct slice group, const struct
     return NULL;
 }
 
+/* group_get: the queue of a group, made if there is none. NULL: *out_err says why. */
+static struct queue *group_get(struct conn *c, struct slice group, const struct filter *f, enum err *out_err)
+{
+    struct vhost *v = c->session->vhost;
+    *out_err = filter_is_modest(f, c->shard->limits.topic_levels_max) ? ERR_OK : ERR_TOO_BIG;
+    struct queue *q = *out_err == ERR_OK ? group_find(v, group, f, out_err) : NULL;
+    if (*out_err != ERR_OK || q)
+        return q;
+    q = group_new(v, group, f);
+    *out_err = q ? ERR_OK : ERR_NOMEM;
+    return q;
+}
+
 /* ---- members ------------------------------------------------------------------------------------------------ */
 
 struct member_was {
@@ -176,20 +189,31 @@ static void leave(struct conn *c, struct queue *q, uint64_t receipt)
 void broker_subscribe_group(struct conn *c, struct slice group, const struct filter *f, const struct binding_opts *opts,
                             uint64_t receipt)
 {
-    struct vhost *v = c->session->vhost;
-    enum err e = filter_is_modest(f, c->shard->limits.topic_levels_max) ? ERR_OK : ERR_TOO_BIG;
+    enum err e;
     lsn_t lsn = 0;
     BUG_ON(opts->no_local);
-    struct queue *q = e == ERR_OK ? group_find(v, group, f, &e) : NULL;
-    if (e == ERR_OK && !q) {
-        q = group_new(v, group, f);
-        e = q ? ERR_OK : ERR_NOMEM;
-    }
-    if (e == ERR_OK)
+    struct queue *q = group_get(c, group, f, &e);
+    if (q)
         e = join(c, q, f, opts, &lsn);
     if (e != ERR_OK && q && queue_is_deserted(q)) /* it was made for nothing */
         queue_delete(q);
     conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
+}
+
+struct consumer *broker_consume_group(struct conn *c, struct slice group, const struct filter *f,
+                                      const struct consume *how)
+{
+    enum err e;
+    struct queue *q = group_get(c, group, f, &e);
+    struct consumer *k = q ? consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up) : NULL;
+    if (q && !k)
+        e = ERR_NOMEM;
+    if (q && queue_is_deserted(q)) /* it was made for nothing */
+        queue_delete(q);
+    conn_owe(c, how->receipt, e, 0);
+    if (k && how->receipt != RECEIPT_NONE)
+        conn_hold(c, k);
+    return k;
 }
 
 void broker_unsubscribe_group(struct conn *c, struct slice group, const struct filter *f, uint64_t receipt)

@@ -17,7 +17,7 @@
  *   2. Where the key is not the topic that came, the message has no wire form: its packet is nobody else's.
  * Cost    O(bytes of the prefix and the key); a look-up per exchange or queue.
  * Thread  the shard's own.
- * Spec    MQTT 5 §4.7.2, §4.8.2; docs/mapping.md.
+ * Spec    MQTT 5 §4.7.2, §4.8.2; docs/mqtt.md.
  */
 #include "core/shard.h"
 #include "proto_mqtt/mqtt_conn.h"

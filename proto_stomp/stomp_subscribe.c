@@ -3,6 +3,7 @@
  * stomp_subscribe.c: SUBSCRIBE and UNSUBSCRIBE.
  *
  *     /topic/a.*  /mqtt/a/+  /exchange/x/k   a queue of its own, bound by a filter ─► broker_consume_filter
+ *     /mqtt/$share/g/a/+                     the queue of that group               ─► broker_consume_group
  *     /queue/q  q                            declared, then shared with others     ─► broker_consume_queue
  *     /amq/queue/q                           the same, but it has to be there
  *
@@ -225,8 +226,9 @@ static struct stomp_sub *sub_new(const struct request *r)
     return NULL;
 }
 
-/* consume: the record, then the verb. queue: NULL for a filter. */
-static void consume(struct request *r, struct queue *q, struct exchange *x, const struct filter *filter)
+/* consume: the record, then the verb: of a queue, else of a filter, by a group if `group` names one. */
+static void consume(struct request *r, struct queue *q, struct exchange *x, const struct filter *filter,
+                    struct slice group)
 {
     struct stomp_sub *sub = sub_new(r);
     if (sub == NULL)
@@ -239,7 +241,8 @@ static void consume(struct request *r, struct queue *q, struct exchange *x, cons
     } else {
         sub->is_topic = x->kind == EXCHANGE_TOPIC;
         sub->style = (uint8_t)stomp_dest_style(&r->d, STOMP_DIALECT);
-        sub->consumer = broker_consume_filter(r->c, x, filter, &r->opts, &r->how);
+        sub->consumer = group.len != 0 ? broker_consume_group(r->c, group, filter, &r->how)
+                                       : broker_consume_filter(r->c, x, filter, &r->opts, &r->how);
     }
     if (sub->consumer == NULL)
         sub_remove(r->c, sub); /* the receipt says why */
@@ -258,7 +261,7 @@ static void subscribe_queue(struct request *r)
     if (q == NULL)
         refuse(r, stomp_fault_for_queue(e), r->dest);
     else
-        consume(r, q, NULL, NULL);
+        consume(r, q, NULL, NULL, SLICE(""));
 }
 
 static void subscribe_topic(struct request *r, struct exchange *x)
@@ -270,10 +273,10 @@ static void subscribe_topic(struct request *r, struct exchange *x)
         return;
     }
     bool is_reserved = tok[0].kind == TOKEN_LITERAL && stomp_is_reserved_level(tok[0].bytes);
-    if (filter.share.len != 0 || is_reserved)
+    if (is_reserved)
         refuse(r, STOMP_FAULT_UNSUPPORTED, r->dest);
     else
-        consume(r, NULL, x, &filter.filter);
+        consume(r, NULL, x, &filter.filter, filter.share);
 }
 
 static void subscribe_exchange(struct request *r)
@@ -298,7 +301,7 @@ static void subscribe_exchange(struct request *r)
     }
     struct token one = {.kind = TOKEN_LITERAL, .bytes = key};
     struct filter filter = {.tok = &one, .n = x->kind == EXCHANGE_FANOUT ? 0 : 1};
-    consume(r, NULL, x, &filter);
+    consume(r, NULL, x, &filter, SLICE(""));
 }
 
 void stomp_subscribe_in(struct conn *c, const struct stomp_frame *f)

@@ -52,6 +52,15 @@ static enum err consume(struct conn *c, const char *queue, uint8_t qos)
     return answer(f, receipt);
 }
 
+static enum err consume_group(struct conn *c, const char *group, const char *filter)
+{
+    struct fake *f = fake_pipe_of(c)->fake;
+    struct fake_filter ff;
+    struct consume how = {.mode = ACK_EACH, .qos = 2, .receipt = f->receipt_next++};
+    (void)broker_consume_group(c, slice_from_str(group), fake_filter(&ff, filter), &how);
+    return answer(f, how.receipt);
+}
+
 static void hang_up(struct conn *c)
 {
     fake_pipe_of(c)->is_reset = true;
@@ -418,14 +427,14 @@ static void without_memory(void **state)
         struct fake *f = fake_new(NULL);
         struct conn *a = fake_login(f, "a", 100), *b = fake_login(f, "b", 0);
         f->heap.fail_at = f->heap.calls + nth;
-        enum err e[3] = {join(a, "g", "t", 1), join(b, "g", "t", 1), consume(b, "q", 1)};
+        enum err e[4] = {join(a, "g", "t", 1), join(b, "g", "t", 1), consume(b, "q", 1), consume_group(b, "h", "t")};
         went_through = f->heap.calls < f->heap.fail_at;
         f->heap.fail_at = 0;
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < 4; i++)
             assert_true(e[i] == ERR_OK || e[i] == ERR_NOMEM);
         fake_run(f);
         assert_int_equal(fake_stat(f, STAT_MEMBERS), (e[0] == ERR_OK) + (e[1] == ERR_OK) + (e[2] == ERR_OK));
-        assert_int_equal(group_n(f), e[0] == ERR_OK || e[1] == ERR_OK);
+        assert_int_equal(group_n(f), (e[0] == ERR_OK || e[1] == ERR_OK) + (e[3] == ERR_OK));
         fake_free(f);
     }
 }
