@@ -87,14 +87,27 @@ bool queue_has_taker(const struct queue *q)
     return false;
 }
 
+/* park: a member without credit is not asked again before its session wakes (session_wake, which everything that gives
+ * credit back ends in), so that many blocked ones cost nothing per message. The last one stays: somebody is there. */
+static void park(struct queue *q, struct consumer *c)
+{
+    if (!c->is_member || only_consumer(q))
+        return;
+    list_del(&c->in_queue);
+    q->away_n++;
+    c->is_parked = 1;
+}
+
 /* next_consumer: the first in rotation with credit, moved to the end; NULL when none has. */
 static struct consumer *next_consumer(struct queue *q)
 {
     LIST_EACH(&q->consumers, it)
     {
         struct consumer *c = LIST_ITEM(it, struct consumer, in_queue);
-        if (!has_credit(c))
+        if (!has_credit(c)) {
+            park(q, c);
             continue;
+        }
         if (q->consumers.head.prev != it) {
             list_del(it);
             list_push(&q->consumers, it);

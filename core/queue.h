@@ -63,7 +63,8 @@ struct consumer {
     uint8_t is_seated : 1;    /* lives in its queue's block (queue_seat) */
     uint8_t is_member : 1;    /* an MQTT session's share in a group or named queue: its own sub_id and the next hold */
     uint8_t retain_as_published : 1;
-    uint8_t is_away : 1; /* its session is offline: not in queue->consumers */
+    uint8_t is_away : 1;   /* its session is offline: not in queue->consumers */
+    uint8_t is_parked : 1; /* a member without credit: the same, until its session wakes */
 };
 
 /* One message in one queue. owner: the queue, or while in flight the session; pooled. An entry with an expiry has a
@@ -134,7 +135,7 @@ struct queue {
     uint8_t is_dirty : 1, is_dead : 1, own_policy : 1, has_seat : 1,
         is_group : 1 /* a shared subscription: name is its key in vhost->groups */,
         is_logged : 1 /* a group: the store has it */;
-    uint32_t away_n; /* members whose session is offline: not in consumers */
+    uint32_t away_n; /* members that are away or parked: not in consumers */
 };
 
 static inline struct slice queue_name(const struct queue *q)
@@ -161,8 +162,7 @@ static inline bool queue_is_deserted(const struct queue *q)
 bool queue_is_durable(const struct queue *q);
 bool queue_is_watched(const struct queue *q);
 
-/* queue_seat: an exclusive queue has room for its owner's consumer behind it, so that both are one block; NULL when it
- * is taken, or q has none. */
+/* queue_seat: the room that an exclusive queue has behind it for its owner's consumer; NULL: taken, or q has none. */
 struct consumer *queue_seat(struct queue *q);
 
 /* queue_delete: unbinds, cancels its consumers, counts and drops what waited (as DROP_CLOSED); freed at the turn's end.

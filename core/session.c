@@ -172,9 +172,12 @@ static void members_away(struct session *s)
         struct consumer *k = LIST_ITEM(it, struct consumer, in_session);
         if (!k->is_member)
             continue;
-        list_del(&k->in_queue);
+        if (!k->is_parked) {
+            list_del(&k->in_queue);
+            k->queue->away_n++;
+        }
+        k->is_parked = 0;
         k->is_away = 1;
-        k->queue->away_n++;
     }
 }
 
@@ -407,7 +410,7 @@ void consumer_cancel(struct consumer *c)
         conn_forget_consumer(s->conn, c);
     if (c->is_member)
         member_leave(c);
-    if (c->is_away)
+    if (c->is_away || c->is_parked)
         q->away_n--;
     else
         list_del(&c->in_queue);
@@ -429,6 +432,14 @@ void consumer_settled(struct consumer *c)
         consumer_free(c);
 }
 
+/* member_unpark: it is asked again. */
+static void member_unpark(struct consumer *c)
+{
+    list_push(&c->queue->consumers, &c->in_queue);
+    c->queue->away_n--;
+    c->is_parked = 0;
+}
+
 void session_wake(struct session *s)
 {
     if (s->resend && s->conn)
@@ -437,7 +448,12 @@ void session_wake(struct session *s)
     if (!first)
         return;
     LIST_EACH(&s->consumers, it)
-    queue_mark(LIST_ITEM(it, struct consumer, in_session)->queue);
+    {
+        struct consumer *c = LIST_ITEM(it, struct consumer, in_session);
+        if (c->is_parked)
+            member_unpark(c);
+        queue_mark(c->queue);
+    }
     if (list_next(&s->consumers, first)) { /* another one is first to take slots next time */
         list_del(first);
         list_push(&s->consumers, first);

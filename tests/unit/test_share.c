@@ -139,6 +139,47 @@ static void by_credit(void **state)
     fake_free(f);
 }
 
+/* members without credit are set aside, and are back when they answer: nobody is forgotten, whatever the order. */
+static void those_set_aside_come_back(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new(NULL);
+    struct conn *m[4], *p = fake_login(f, "p", 0);
+    for (unsigned i = 0; i < 4; i++) {
+        m[i] = fake_conn(f);
+        struct attach a = fake_attach((const char *[]){"a", "b", "c", "d"}[i], 100);
+        a.quota = 1;
+        broker_attach(m[i], &a);
+        assert_int_equal(join(m[i], "g", "t", 1), ERR_OK);
+    }
+    for (unsigned i = 0; i < 40; i++)
+        assert_int_equal(fake_pub(p, "t", "x", 1), ERR_OK);
+    fake_run(f);
+    assert_int_equal(fake_count(f, FAKE_DELIVER), 4);
+    struct queue *q = map_get(&f->shard->vhost->groups, SLICE("g/t"));
+    assert_int_equal(q->away_n, 3); /* the last one stays */
+    for (unsigned i = 0; i < 36; i++) {
+        struct conn *c = m[(i * 7 + i / 5) % 4];
+        uint32_t n = fake_count_of(f, FAKE_DELIVER, c), ticket = 0;
+        for (uint32_t k = 0; k < fake_count(f, FAKE_DELIVER); k++)
+            if (fake_nth(f, FAKE_DELIVER, k)->conn == fake_number(c))
+                ticket = fake_nth(f, FAKE_DELIVER, k)->ticket;
+        assert_int_equal(broker_settle(c, ticket, OUTCOME_ACK), ERR_OK);
+        fake_run(f);
+        assert_int_equal(fake_count_of(f, FAKE_DELIVER, c), n + 1);
+    }
+    hang_up(m[2]); /* set aside, and gone: what it had goes to whoever answers first */
+    assert_int_equal(leave(m[3], "g", "t"), ERR_OK);
+    uint32_t last = fake_count_of(f, FAKE_DELIVER, m[0]), ticket = 0;
+    for (uint32_t k = 0; k < fake_count(f, FAKE_DELIVER); k++)
+        if (fake_nth(f, FAKE_DELIVER, k)->conn == fake_number(m[0]))
+            ticket = fake_nth(f, FAKE_DELIVER, k)->ticket;
+    assert_int_equal(broker_settle(m[0], ticket, OUTCOME_ACK), ERR_OK);
+    fake_run(f);
+    assert_int_equal(fake_count_of(f, FAKE_DELIVER, m[0]), last + 1);
+    fake_free(f);
+}
+
 /* ---- offline, lost, ended ------------------------------------------------------------------------------------ */
 
 /* QoS 1: what a lost member had in flight goes to another, first in line; and is no repetition for that one. */
@@ -445,6 +486,7 @@ int main(void)
         cmocka_unit_test(one_of_them_gets_each),
         cmocka_unit_test(groups_are_told_apart),
         cmocka_unit_test(by_credit),
+        cmocka_unit_test(those_set_aside_come_back),
         cmocka_unit_test(lost_members_give_back),
         cmocka_unit_test(qos2_stays),
         cmocka_unit_test(the_backlog),
