@@ -8,7 +8,8 @@
  * A session can be a member once per queue; subscribing again changes its options. What is a member's own (QoS cap,
  * retain-as-published, subscription id) stands on its consumer and is laid over the queue's binding set when a message
  * is handed over (core/dispatch.c). Members of a session that is offline keep their place and are not in the queue's
- * list of consumers, so a dispatch never walks over them.
+ * list of consumers, and neither are those without credit, until their session wakes: so a dispatch hardly ever walks
+ * over somebody who can take nothing.
  *
  * Invariants
  *   1. Every consumer in vhost->members has is_member; its session counts it in binding_n.
