@@ -79,11 +79,6 @@ static struct queue *group_get(struct conn *c, struct slice group, const struct 
 
 /* ---- members ------------------------------------------------------------------------------------------------ */
 
-struct member_was {
-    uint32_t sub_id;
-    uint8_t qos, retain_as_published;
-};
-
 static void member_set(struct consumer *k, const struct binding_opts *o)
 {
     k->qos = o->qos;

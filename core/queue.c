@@ -129,6 +129,17 @@ uint64_t queue_purge(struct queue *q, enum stat_id why)
     return n;
 }
 
+/* cancel_away: members that are not in the list are found by asking every session; few queues end with one. */
+static void cancel_away(struct queue *q)
+{
+    LIST_EACH(&shard_of(q)->sessions, it)
+    {
+        struct consumer *k = member_get(q, LIST_ITEM(it, struct session, all));
+        if (k)
+            consumer_cancel(k);
+    }
+}
+
 void queue_delete(struct queue *q)
 {
     if (q->is_dead)
@@ -146,12 +157,8 @@ void queue_delete(struct queue *q)
             conn->adapter->on_consumer_gone(conn, c);
         consumer_cancel(c);
     }
-    LIST_EACH(&s->sessions, sit) /* and those whose sessions are offline */
-    {
-        struct consumer *k = q->away_n ? member_get(q, LIST_ITEM(sit, struct session, all)) : NULL;
-        if (k)
-            consumer_cancel(k);
-    }
+    if (UNLIKELY(q->away_n != 0))
+        cancel_away(q);
     queue_purge(q, STAT_DROP_CLOSED);
     if (q->is_group) {
         BUG_ON(map_del(&q->vhost->groups, queue_name(q)) != q);
