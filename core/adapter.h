@@ -39,14 +39,14 @@ struct delivery {
     const struct msgview *msg;
     const struct binding_set *set; /* {qos cap, retain-as-published, subscription ids} */
     struct consumer *consumer;
-    mono_ms now;      /* for the remaining expiry */
-    uint32_t ticket;  /* 1.. when an acknowledgement is expected (packet id, delivery tag); 0: fire and forget */
-    uint8_t qos;      /* effective, 0..2 */
-    uint8_t attempts; /* earlier deliveries of this entry */
-    bool retain;      /* the MQTT RETAIN flag to send: retained replay, or retain-as-published */
-    bool is_retained; /* from a retained replay */
-    bool redelivered; /* somebody was sent it before */
-    bool is_resent;   /* this session was sent it before, under this ticket: MQTT's DUP */
+    mono_ms now;       /* for the remaining expiry */
+    uint32_t ticket;   /* 1.. when an acknowledgement is expected (packet id, delivery tag); 0: fire and forget */
+    uint16_t attempts; /* earlier deliveries of this entry, saturating */
+    uint8_t qos;       /* effective, 0..2 */
+    bool retain;       /* the MQTT RETAIN flag to send: retained replay, or retain-as-published */
+    bool is_retained;  /* from a retained replay */
+    bool redelivered;  /* somebody was sent it before */
+    bool is_resent;    /* this session was sent it before, under this ticket: MQTT's DUP */
 };
 
 /* The answer to broker_attach. */

@@ -9,7 +9,7 @@
  *     id u8 · key length u16 · value length u32 · key · value        (lengths in host order; memory only, never on
  * disk)
  *
- * Most messages have none, and then cost nothing. Keys are used by ATTR_USER only.
+ * Most messages have none, and then cost nothing. Keys are used by ATTR_USER and ATTR_DEATH only.
  */
 
 #include <stdbool.h>
@@ -27,6 +27,7 @@ enum attr_id {
     ATTR_CORRELATION,  /* bytes */
     ATTR_IS_BYTES,     /* empty value: the sender says that the payload is bytes (MQTT Payload Format Indicator 0) */
     ATTR_DESTINATION,  /* STOMP-born: the destination as the sender spelled it */
+    ATTR_DEATH,        /* key, value: dead-letter history (core/dead_letter.h): only the broker makes these */
 };
 
 struct attr {

@@ -20,6 +20,7 @@
 
 #include "core/replay.h"
 #include "core/shard.h"
+#include "core/topology.h"
 
 static lsn_t lsn_or_none(lsn_t lsn)
 {
@@ -111,6 +112,8 @@ void broker_attach(struct conn *c, const struct attach *a)
         expiry_s = (uint32_t)MIN(expiry_s, s->limits.session_expiry_s_max);
     if (e == ERR_OK && expiry_s && !session_away(me))
         e = ERR_NOMEM;
+    if (e == ERR_OK)
+        e = conn_set_rate(c);
     if (e != ERR_OK) {
         session_detach(me, CLOSE_NOMEM);
         broker_attached(c, e);
@@ -213,15 +216,6 @@ static enum replay_own own_of(const struct binding_opts *o)
     return o->no_local ? REPLAY_NOT_OWN : REPLAY_OWN;
 }
 
-static enum err replay_for(struct queue *q, const struct exchange *x, const struct filter *f,
-                           const struct binding_opts *o)
-{
-    if (x != q->vhost->topic_exchange)
-        return ERR_OK;
-    uint32_t set = set_of(q, o);
-    return set == UINT32_MAX ? ERR_NOMEM : replay_open(&q->vhost->retained, q, f, set, o->qos, own_of(o));
-}
-
 /* replay_change: an unfinished replay of this filter goes on under the new options. */
 static enum err replay_change(struct queue *q, const struct filter *f, const struct binding_opts *o)
 {
@@ -260,7 +254,7 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     if (replays && !is_new)
         replay_close_filter(me->queue, f); /* a repeated SUBSCRIBE starts it anew */
     if (replays)
-        e = replay_for(me->queue, x, f, o);
+        e = replay_begin(me->queue, x, f, o);
     else if (!is_new)
         e = replay_change(me->queue, f, o);
     if (e == ERR_OK) {
@@ -284,9 +278,9 @@ static enum err subscribe(struct conn *c, const struct filter *f, const struct b
 {
     struct session *me = c->session;
     struct shard *s = c->shard;
-    if (!filter_is_modest(f, s->limits.topic_levels_max))
-        return ERR_TOO_BIG;
-    enum err e = session_own_queue(me);
+    enum err e = broker_check_filter(c, me->vhost->topic_exchange, f);
+    if (e == ERR_OK)
+        e = session_own_queue(me);
     if (e != ERR_OK)
         return e;
     struct binding *had = router_find(&me->vhost->router, me->vhost->topic_exchange, f, me->queue);
@@ -318,6 +312,20 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
     conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
 }
 
+struct consumer *broker_join(struct conn *c, struct queue *q, const struct consume *how)
+{
+    struct consumer *k = consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up);
+    if (!k)
+        return NULL;
+    k->is_pull = how->is_pull;
+    if (how->priority != 0) {
+        k->priority = how->priority;
+        list_del(&k->in_queue);
+        queue_line_up(q, k);
+    }
+    return k;
+}
+
 struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,
                                        const struct binding_opts *opts, const struct consume *how)
 {
@@ -326,15 +334,15 @@ struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const
     struct binding *b;
     struct consumer *k = NULL;
     bool is_new;
-    enum err e = filter_is_modest(f, c->shard->limits.topic_levels_max) ? ERR_OK : ERR_TOO_BIG;
     x = x ? x : v->topic_exchange;
+    enum err e = broker_check_filter(c, x, f);
     struct queue *q = e == ERR_OK ? queue_new(v, (struct slice){0}, &v->policy_subscription, false, me) : NULL;
     if (e == ERR_OK)
         e = q ? router_bind(&v->router, x, f, q, opts, &b, &is_new) : ERR_NOMEM;
     if (e == ERR_OK && opts->retain_handling != 2)
-        e = replay_for(q, x, f, opts);
+        e = replay_begin(q, x, f, opts);
     if (e == ERR_OK) {
-        k = consumer_new(q, me, how->mode, how->prefetch, how->qos, how->up);
+        k = broker_join(c, q, how);
         e = k ? ERR_OK : ERR_NOMEM;
     }
     if (e != ERR_OK && q)
@@ -347,40 +355,78 @@ struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const
 
 struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *out_err)
 {
-    enum { QUEUE_NAME_MAX = 255 };
-    struct vhost *v = c->session->vhost;
-    *out_err = name.len == 0 ? ERR_INVALID : name.len > QUEUE_NAME_MAX ? ERR_TOO_BIG : ERR_OK;
-    if (*out_err != ERR_OK)
+    struct queue_spec any;
+    struct declared d;
+    *out_err = ERR_INVALID;
+    if (name.len == 0)
         return NULL;
-    struct queue *q = map_get(&v->queues, name);
-    if (q)
-        return q;
-    uint64_t most = c->shard->limits.queues_max;
-    if (most && v->queues.n >= most) {
-        *out_err = ERR_FULL;
-        return NULL;
-    }
-    q = queue_new(v, name, &v->policy_named, false, NULL);
-    if (!q) {
-        *out_err = ERR_NOMEM;
-        return NULL;
-    }
-    if (shard_append(c->shard, &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .name = name}) ==
-        LSN_FAILED) {
-        queue_delete(q);
-        *out_err = ERR_STORE;
-        return NULL;
-    }
+    queue_spec_init(&any, &c->session->vhost->policy_named);
+    struct queue *q = broker_declare_queue_as(c, name, &any, &d);
+    *out_err = d.err;
     return q;
 }
 
 struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const struct consume *how)
 {
-    struct consumer *k = consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up);
-    conn_owe(c, how->receipt, k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
+    bool is_other = q->policy->exclusive && q->owner != c->session;
+    struct consumer *k = is_other ? NULL : broker_join(c, q, how);
+    conn_owe(c, how->receipt, is_other ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
     if (k && how->receipt != RECEIPT_NONE)
         conn_hold(c, k);
     return k;
+}
+
+/* push_end: what says that a browser has seen everything. */
+static bool push_end(struct queue *q)
+{
+    struct shard *s = q->vhost->shard;
+    const struct msg *m = msg_new(&s->msgs, &(struct msgview){.flags = MSG_END | MSG_OWN});
+    if (!m)
+        return false;
+    queue_push(q, m, &(struct push){.set = 2});
+    msg_drop(m);
+    return true;
+}
+
+struct consumer *broker_browse(struct conn *c, struct queue *q, const struct consume *how)
+{
+    struct session *me = c->session;
+    struct vhost *v = me->vhost;
+    const struct queue_policy *p = &v->policy_subscription;
+    struct consumer *k = NULL;
+    struct queue *copy = NULL;
+    BUG_ON(how->mode != ACK_NONE);
+    enum err e = q->policy->exclusive && q->owner != me ? ERR_DENIED : ERR_OK;
+    if (e == ERR_OK && ((p->len_max && q->ready_n >= p->len_max) || (p->bytes_max && q->bytes > p->bytes_max)))
+        e = ERR_FULL;
+    if (e == ERR_OK) {
+        copy = queue_new(v, (struct slice){0}, p, false, me);
+        e = copy ? ERR_OK : ERR_NOMEM;
+    }
+    if (e == ERR_OK && (queue_copy(q, copy) != copy->ready_n || !push_end(copy)))
+        e = ERR_NOMEM;
+    if (e == ERR_OK) {
+        k = broker_join(c, copy, how);
+        e = k ? ERR_OK : ERR_NOMEM;
+    }
+    if (e != ERR_OK && copy)
+        queue_delete(copy);
+    conn_owe(c, how->receipt, e, 0);
+    if (k && how->receipt != RECEIPT_NONE)
+        conn_hold(c, k);
+    return k;
+}
+
+void broker_grant(struct conn *c, struct consumer *k, uint32_t n, bool drain, uint64_t receipt)
+{
+    BUG_ON(!k->is_pull);
+    k->prefetch = n > UINT32_MAX - k->prefetch ? UINT32_MAX : k->prefetch + n;
+    queue_mark(k->queue);
+    if (drain) {
+        queue_dispatch(k->queue);
+        k->prefetch = 0;
+    }
+    conn_owe(c, receipt, ERR_OK, 0);
 }
 
 void broker_cancel(struct conn *c, struct consumer *k, uint64_t receipt)
@@ -435,7 +481,7 @@ static void received(struct conn *c, struct entry *e)
 {
     if (e->state == ENTRY_SENT) {
         if (e->timed)
-            wheel_disarm(&c->shard->wheel, &CONTAINER_OF(e, struct entry_timer, entry)->timer);
+            wheel_disarm(&c->shard->wheel, &entry_timer(e)->timer);
         msg_drop(e->msg); /* [MQTT-4.3.3-6]; 3.1.1: [MQTT-4.3.3-1]. The peer has it: it cannot be sent again */
         e->msg = NULL;
         e->state = ENTRY_RECEIVED; /* [MQTT-4.3.3-5]; 3.1.1: [MQTT-4.3.3-1]. Until it says COMPLETE */
@@ -447,10 +493,14 @@ static enum err settle(struct conn *c, struct entry *e, enum outcome o)
 {
     if (!outcome_fits(o, e->by_qos ? e->sent_qos : 0, (enum entry_state)e->state))
         return ERR_PROTOCOL;
-    if (o == OUTCOME_RECEIVED) {
+    if (e->state == ENTRY_LAPSED) {
+        entry_settle(e); /* too late: the message is somebody else's */
+    } else if (o == OUTCOME_RECEIVED) {
         received(c, e);
     } else if (o == OUTCOME_REQUEUE && !e->at.consumer->queue->is_dead && e->state == ENTRY_SENT) {
-        queue_requeue(e);
+        queue_requeue(e, true);
+    } else if (o == OUTCOME_REJECT || o == OUTCOME_REFUSED) {
+        entry_die(e, DEATH_REJECTED);
     } else {
         count_outcome(c->shard, o);
         entry_settle(e); /* [MQTT-4.4.0-2], [MQTT-4.8.2-6] refused is settled too, whoever shares the queue */
@@ -477,7 +527,7 @@ enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
 {
     struct session *me = c->session;
     struct flight *f = tickets_get(me, ticket);
-    if (!f)
+    if (!f || (!f->is_bare && f->of.entry->in_tx))
         return ERR_NOT_FOUND;
     struct queue *q = flight_consumer(f)->queue;
     bool was_full = me->sent_n >= me->quota;
@@ -492,14 +542,14 @@ enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
     struct session *me = c->session;
     const struct flight *f = tickets_get(me, ticket);
     struct entry *last = f ? flight_entry(f) : NULL;
-    if (!last)
+    if (!last || last->in_tx)
         return ERR_NOT_FOUND;
     struct consumer *k = last->at.consumer;
     LIST_EACH(&me->inflight, it)
     {
         struct entry *e = LIST_ITEM(it, struct entry, node);
         bool is_last = e == last;
-        if (is_last || e->at.consumer == k) {
+        if (is_last || (e->at.consumer == k && !e->in_tx)) {
             enum err err = settle(c, e, o);
             BUG_ON(err != ERR_OK && is_last && e->by_qos == 0);
         }

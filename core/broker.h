@@ -71,15 +71,25 @@ struct publish {
 
 /* broker_publish: the message's journey: route, push, log, receipt. Results: ERR_OK; ERR_NO_MATCH (accepted, nobody
  * wanted it); ERR_FULL (refused by a queue with reject-publish, the retained limit or the store: nothing was stored
- * anywhere); ERR_TOO_BIG (too many levels, too long a topic or delay); ERR_DENIED; ERR_NOMEM; ERR_STORE. With rx_id
- * already open: the message is a repetition, nothing is published, the receipt is answered (after the first one)
- * [MQTT-4.3.3-10]. p->msg.publisher is filled in. */
+ * anywhere); ERR_TOO_BIG (too many levels, too long a topic or delay); ERR_DENIED ($SYS, an internal exchange);
+ * ERR_NOT_FOUND (the exchange was deleted); ERR_UNSUPPORTED (retained, and that is switched off); ERR_NOMEM; ERR_STORE.
+ * With rx_id already open: the message is a repetition, nothing is published, the receipt is answered (after the first
+ * one) [MQTT-4.3.3-10]. p->msg.publisher and .exchange are filled in. */
 void broker_publish(struct conn *c, struct publish *p);
 
 /* broker_publish_shard: the same without a connection (wills, dead letters, $SYS). */
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m);
 
-/* broker_may_write: may a peer publish to this topic? Not to $SYS. */
+/* broker_publish_dead: the same for a dead letter that leaves queue number `from`, where its record was `of` (0: none):
+ * one record publishes it and settles that. Queues it would come back to in a cycle (core/dead_letter.h) are left out,
+ * counted. A refusal settles `of` all the same: the caller counts. */
+enum err broker_publish_dead(struct vhost *v, struct exchange *x, const struct msgview *m, uint64_t from, lsn_t of);
+
+/* broker_refused: the queue that refused the message with ERR_FULL; NULL: something else did. For the on_settled called
+ * from within the verb, and for who asks at once when the verb has returned: the next one forgets it. */
+const struct queue *broker_refused(const struct conn *c);
+
+/* broker_may_write: may a peer publish to this topic? Not to $SYS, and nowhere in an internal exchange. */
 bool broker_may_write(const struct exchange *x, struct slice topic);
 
 /* broker_rx_is_open: is this inbound QoS 2 id waiting for its PUBREL? broker_rx_n: how many are. */
@@ -104,6 +114,11 @@ static inline bool broker_topic_is_known(struct conn *c, struct slice topic)
 }
 
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */
+
+/* broker_check_filter: may a peer bind something to x by f? ERR_TOO_BIG: too many levels or MANYs; ERR_DENIED: a
+ * wildcard below "$reply", where everybody gets the answers to his own temporary queues under a name that only he was
+ * told. The verbs ask it. */
+enum err broker_check_filter(const struct conn *c, const struct exchange *x, const struct filter *f) MUST_CHECK;
 
 /* broker_subscribe: binds the session's own queue (made on the first call) to amq.topic by `filter`, or changes the
  * options of that binding. Retained messages follow by retain_handling: 0 always, 1 only if the subscription is new, 2
@@ -131,11 +146,16 @@ void broker_unsubscribe_queue(struct conn *c, struct slice name, uint64_t receip
 
 struct consume {
     enum ack_mode mode;
-    uint32_t prefetch; /* 0: no own limit */
+    uint32_t prefetch; /* 0: no own limit; is_pull: deliveries asked for at once */
+    bool is_pull;      /* gets what it asks for by broker_grant, and no more */
+    int8_t priority;   /* higher ones are served first, while they have credit */
     uint8_t qos;       /* cap, 2 for none */
     void *up;          /* the adapter's record */
     uint64_t receipt;
 };
+
+/* broker_join: core's own: a new consumer of q as `how` says, without its receipt. NULL: out of memory. */
+struct consumer *broker_join(struct conn *c, struct queue *q, const struct consume *how) MUST_CHECK;
 
 /* broker_consume_filter: a subscription queue of its own (exclusive, auto-delete, unnamed) bound to exchange x (NULL:
  * amq.topic) by filter, consumed by this session. For STOMP /topic, /mqtt, /exchange subscriptions. Retained messages
@@ -144,8 +164,9 @@ struct consume {
 struct consumer *broker_consume_filter(struct conn *c, struct exchange *x, const struct filter *f,
                                        const struct binding_opts *opts, const struct consume *how);
 
-/* broker_declare_queue: finds or makes a named queue (durable, not exclusive) with the default policy. Names: 1..255
- * bytes. NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_FULL (max_queues), ERR_NOMEM, ERR_DENIED. */
+/* broker_declare_queue: finds a named queue, or makes one with the default policy (durable, not exclusive; others:
+ * core/topology.h). Names: 1..255 bytes. NULL: *out_err says why: ERR_TOO_BIG, ERR_INVALID, ERR_FULL (max_queues),
+ * ERR_NOMEM, ERR_DENIED. */
 struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *out_err);
 
 /* broker_consume_queue: joins the competing consumers of q. As above. */
@@ -155,6 +176,15 @@ struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const str
  * cancelled or its session ends. No retained messages. As above. */
 struct consumer *broker_consume_group(struct conn *c, struct slice group, const struct filter *f,
                                       const struct consume *how);
+
+/* broker_grant: k (is_pull) asks for n more deliveries. drain: it gets what waits now, before the receipt, and asks for
+ * nothing more if that was less. */
+void broker_grant(struct conn *c, struct consumer *k, uint32_t n, bool drain, uint64_t receipt);
+
+/* broker_browse: consumes a copy of what waits in q now, in its order, without taking anything out; then one message
+ * with the flag MSG_END. As broker_consume_queue; how->mode must be ACK_NONE. ERR_FULL: more waits than
+ * max_queued_messages or max_queued_bytes. */
+struct consumer *broker_browse(struct conn *c, struct queue *q, const struct consume *how);
 
 /* broker_cancel: ends a subscription; unacknowledged deliveries stay acknowledgeable. */
 void broker_cancel(struct conn *c, struct consumer *k, uint64_t receipt);

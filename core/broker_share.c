@@ -68,7 +68,7 @@ static struct queue *group_new(struct vhost *v, struct slice group, const struct
 static struct queue *group_get(struct conn *c, struct slice group, const struct filter *f, enum err *out_err)
 {
     struct vhost *v = c->session->vhost;
-    *out_err = filter_is_modest(f, c->shard->limits.topic_levels_max) ? ERR_OK : ERR_TOO_BIG;
+    *out_err = broker_check_filter(c, v->topic_exchange, f);
     struct queue *q = *out_err == ERR_OK ? group_find(v, group, f, out_err) : NULL;
     if (*out_err != ERR_OK || q)
         return q;
@@ -201,7 +201,7 @@ struct consumer *broker_consume_group(struct conn *c, struct slice group, const 
 {
     enum err e;
     struct queue *q = group_get(c, group, f, &e);
-    struct consumer *k = q ? consumer_new(q, c->session, how->mode, how->prefetch, how->qos, how->up) : NULL;
+    struct consumer *k = q ? broker_join(c, q, how) : NULL;
     if (q && !k)
         e = ERR_NOMEM;
     if (q && queue_is_deserted(q)) /* it was made for nothing */

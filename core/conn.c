@@ -9,11 +9,12 @@
  * Reading: into a shared chunk, behind a small partial packet if there is one; a large partial packet has a chunk of
  * its own that grows with what has really arrived. Nobody keeps a view of a chunk without a reference on it.
  *
+ * What it owes its peer is in conn_owe.c; why it may not be read for a while, in conn_pause.c.
+ *
  * Invariants
  *   1. Nothing is sent outside conn_flush, and nothing is freed outside conn_free.
  *   2. An idle connection owns no buffer: out is NULL when nothing is to be said, rx when no packet is partial.
  *   3. WRITE is armed only after the transport took less than all.
- *   4. Receipts leave in the order of their verbs: a later one waits behind an earlier one even if it is durable.
  * Cost    192 bytes idle, the adapter's state included. One recv per 64 KiB, one sendv per turn (and per 64 segments).
  * Thread  own shard only.
  */
@@ -70,17 +71,6 @@ void conn_die(struct conn *c)
     stat_sub(&s->stats, STAT_CONNS, 1);
 }
 
-static void owed_free(struct conn *c)
-{
-    if (!c->owed)
-        return;
-    struct mem *mem = shard_mem(c->shard, MEM_CONN);
-    list_del(&c->owed->node);
-    mem_free(mem, c->owed->v);
-    mem_free(mem, c->owed);
-    c->owed = NULL;
-}
-
 void conn_free(struct conn *c)
 {
     struct shard *s = c->shard;
@@ -92,7 +82,7 @@ void conn_free(struct conn *c)
         outv_free(&s->outvs, c->out);
     if (c->rx)
         chunk_drop(c->rx);
-    owed_free(c);
+    conn_forget_receipts(c);
     transport_destroy(c->transport);
     pool_give(&s->conn_pool, c);
 }
@@ -124,11 +114,11 @@ static void log_end(struct conn *c)
              s ? (const char *)s->id : "", s && s->id_len ? "'" : "", close_text((enum close_reason)c->reason));
 }
 
-/* want: READ is left out while a login waits for the store (what comes meanwhile stays with the peer), and after EOF.
- */
-static void want(struct conn *c, unsigned interest)
+/* conn_want: READ is left out while a login waits for the store (what comes meanwhile stays with the peer), while it is
+ * paused, and after EOF. */
+void conn_want(struct conn *c, unsigned interest)
 {
-    if (c->is_eof || c->attach_late)
+    if (c->is_eof || c->attach_late || c->is_paused)
         interest &= ~(unsigned)LOOP_READ;
     if (c->interest == interest)
         return;
@@ -157,18 +147,22 @@ void conn_end(struct conn *c)
     s->close_n[c->reason]++;
     if (c->session)
         session_detach(c->session, (enum close_reason)c->reason);
-    owed_free(c);
+    conn_forget_receipts(c);
     c->is_eof = c->reason == CLOSE_EOF;
+    if (c->is_paused) {
+        c->is_paused = 0;
+        conn_want(c, c->interest | LOOP_READ); /* to hear whether the peer is still there */
+    }
     bool is_mutual = !c->out && !c->transport->ops->has_farewell &&
                      (c->reason == CLOSE_GOODBYE || c->reason == CLOSE_GOODBYE_WILL); /* nobody waits */
     conn_flush(c);
-    c->state_now = CONN_LINGERING;
+    c->state_now = CONN_LINGERING; /* STOMP 1.2 §Connection Lingering */
     if (c->is_gone || !c->adapter || s->limits.linger_ms == 0 || is_mutual || (c->is_eof && !c->out)) {
         conn_die(c);
         return;
     }
     if (c->is_eof)
-        want(c, LOOP_WRITE);
+        conn_want(c, LOOP_WRITE);
     try_shut(c);
     mono_ms grace = s->limits.linger_ms;
     if (s->is_stopping)
@@ -253,12 +247,12 @@ void conn_flush(struct conn *c)
             conn_die(c);
             return;
         }
-        want(c, LOOP_READ);
+        conn_want(c, LOOP_READ);
         if (c->state_now == CONN_LINGERING)
             try_shut(c);
     } else {
         outv_own(c->out, chunk_die);
-        want(c, LOOP_READ | LOOP_WRITE);
+        conn_want(c, LOOP_READ | LOOP_WRITE);
         if (c->out && c->out->buf_len - c->out->buf_eaten > s->limits.out_close_bytes_max && c->state_now == CONN_OPEN)
             conn_close(c, CLOSE_SLOW);
     }
@@ -415,7 +409,7 @@ static bool discard(struct conn *c)
             return false;
         if (n == -(ptrdiff_t)ERR_EOF && c->out) {
             c->is_eof = 1; /* it listens still: the rest goes out first */
-            want(c, LOOP_WRITE);
+            conn_want(c, LOOP_WRITE);
             return false;
         }
         if (n < 0) {
@@ -430,7 +424,7 @@ void conn_feed_again(struct conn *c)
 {
     c->feed_again = 1;
     c->ready_events |= LOOP_READ;
-    want(c, c->interest | LOOP_READ);
+    conn_want(c, c->interest | LOOP_READ);
     shard_mark_ready(c->shard, c);
 }
 
@@ -454,10 +448,11 @@ bool conn_read(struct conn *c)
     struct shard *s = c->shard;
     if (c->state_now == CONN_LINGERING)
         return discard(c);
-    if (c->attach_late) {
-        want(c, c->interest);
+    if (c->attach_late || (c->is_paused && !c->may_peek)) {
+        conn_want(c, c->interest);
         return false;
     }
+    c->may_peek = 0;
     if (c->feed_again) {
         c->feed_again = 0;
         if (c->rx)
@@ -469,6 +464,8 @@ bool conn_read(struct conn *c)
             conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
             return false;
         }
+        if (UNLIKELY(c->reads_little))
+            g.room = MIN(g.room, g.have + CONN_LITTLE_BYTES);
         ptrdiff_t n = transport_recv(c->transport, g.at + g.have, g.room - g.have);
         if (n <= 0) {
             if (n != -(ptrdiff_t)ERR_AGAIN)
@@ -482,7 +479,7 @@ bool conn_read(struct conn *c)
         bool full = (size_t)n == g.room - g.have;
         feed(c, &g, g.have + (size_t)n);
         shut_gulp(c, &g, g.have + (size_t)n);
-        if (!full && !c->transport->ops->pending(c->transport))
+        if (UNLIKELY(c->is_paused) || (!full && !c->transport->ops->pending(c->transport)))
             return false; /* level-triggered: whatever is there later is reported again */
         if (budget <= (size_t)n)
             return !c->is_closing;
@@ -491,124 +488,14 @@ bool conn_read(struct conn *c)
     return false;
 }
 
-/* ---- receipts ----------------------------------------------------------------------------------------------- */
-
-static void pay(struct conn *c, uint64_t receipt, enum err result)
-{
-    if (c->is_closing)
-        return;
-    if (receipt == RECEIPT_ATTACH)
-        broker_attached(c, result);
-    else
-        c->adapter->on_settled(c, receipt, result);
-}
-
-/* owed_at: the receipt at place i of those that wait. */
-static struct owed *owed_at(const struct owed_ring *r, uint32_t i)
-{
-    return &r->v[(r->first + i) & (r->cap - 1)];
-}
-
-static bool owed_push(struct conn *c, const struct owed *o)
-{
-    struct mem *mem = shard_mem(c->shard, MEM_CONN);
-    struct owed_ring *r = c->owed;
-    if (!r) {
-        r = mem_zalloc(mem, sizeof *r);
-        if (!r)
-            return false;
-        r->conn = c;
-        list_push(&c->shard->owing, &r->node);
-        c->owed = r;
-    }
-    if (r->n == r->cap) {
-        uint32_t cap = r->cap ? r->cap * 2 : 16;
-        struct owed *v = mem_alloc(mem, cap * sizeof *v);
-        if (!v)
-            return false;
-        for (uint32_t i = 0; i < r->n; i++)
-            v[i] = *owed_at(r, i);
-        mem_free(mem, r->v);
-        r->v = v;
-        r->first = 0;
-        r->cap = cap;
-    }
-    *owed_at(r, r->n++) = *o;
-    return true;
-}
-
-void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
-{
-    if (receipt == RECEIPT_NONE)
-        return;
-    bool waits = c->owed && c->owed->n > 0; /* both: [MQTT-4.6.0-2], [MQTT-4.6.0-3]. Then it waits behind those */
-    if (UNLIKELY(c->shard->store_failed) && lsn > c->shard->lsn_durable) {
-        conn_close(c, CLOSE_STORE); /* it will never be true */
-        return;
-    }
-    if (!waits && lsn <= c->shard->lsn_durable) {
-        pay(c, receipt, result);
-        return;
-    }
-    if (waits) {
-        const struct owed_ring *r = c->owed;
-        lsn = MAX(lsn, owed_at(r, r->n - 1)->lsn);
-    }
-    if (!owed_push(c, &(struct owed){.lsn = lsn, .receipt = receipt, .result = result}))
-        conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
-}
-
-void conn_hold(struct conn *c, struct consumer *k)
-{
-    struct owed_ring *r = c->owed;
-    if (!r || r->n == 0)
-        return; /* answered already */
-    owed_at(r, r->n - 1)->held = k;
-    k->is_held = 1;
-}
-
-void conn_forget_consumer(struct conn *c, const struct consumer *k)
-{
-    for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
-        struct owed *o = owed_at(c->owed, i);
-        if (o->held == k)
-            o->held = NULL;
-    }
-}
-
-void conn_unhold(struct conn *c)
-{
-    for (uint32_t i = 0; c->owed && i < c->owed->n; i++) {
-        struct owed *o = owed_at(c->owed, i);
-        if (o->held)
-            o->held->is_held = 0;
-        o->held = NULL;
-    }
-}
-
-void conn_pay(struct conn *c, lsn_t durable)
-{
-    struct owed_ring *r = c->owed;
-    while (r && r->n > 0 && r->v[r->first].lsn <= durable) {
-        struct owed o = r->v[r->first];
-        r->first = (r->first + 1) & (r->cap - 1);
-        r->n--;
-        pay(c, o.receipt, o.result);
-        if (o.held) {
-            o.held->is_held = 0;
-            queue_mark(o.held->queue);
-        }
-    }
-    if (r && r->n == 0)
-        owed_free(c);
-}
-
 /* ---- time, and small things for adapters -------------------------------------------------------------------- */
 
 void conn_wants_tick(struct conn *c, mono_ms due)
 {
     if (c->awaits_login)
         due = MIN(due, (mono_ms)c->tx_at);
+    if (c->is_paused)
+        due = MIN(due, conn_pause_due(c));
     if (c->has_ended || (wheel_is_armed(&c->timer) && c->timer.due <= due))
         return;
     shard_arm(c->shard, &c->timer, TIMER_CONN, due);
@@ -626,6 +513,8 @@ void conn_tick(struct conn *c, mono_ms now)
         conn_close(c, CLOSE_LOGIN_TIMEOUT);
         return;
     }
+    if (c->is_paused)
+        conn_pause_tick(c, now);
     conn_wants_tick(c, c->adapter ? c->adapter->on_tick(c, now) : MONO_NEVER);
 }
 

@@ -21,8 +21,8 @@
 
 struct shard;
 struct session;
+struct exchange;
 struct route;
-
 struct upgrade;
 
 /* What a listener allows; shared by its connections, outlives them. owner: app */
@@ -61,7 +61,7 @@ struct owed_ring {
 
 #define RECEIPT_ATTACH (UINT64_MAX - 1) /* core's own: on_attached is owed */
 
-enum { CONN_STATE_BYTES = 32 }; /* of the adapter's, inside struct conn */
+enum { CONN_STATE_BYTES = 32 /* of the adapter's, inside struct conn */, CONN_LITTLE_BYTES = 4096 };
 
 /* owner: shard; freed: graveyard. What a delivery touches stands first. 192 bytes, three cache lines. */
 struct conn {
@@ -79,7 +79,8 @@ struct conn {
     uint8_t is_ready : 1, is_dirty : 1, is_blocked : 1, is_gone : 1 /* the peer cannot read any more */, is_closing : 1,
         logged_in : 1, awaits_login : 1 /* no login was accepted yet */, is_shut : 1;
     uint8_t has_ended : 1, is_eof : 1, attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
-        feed_again : 1; /* attach_...: for the answer of broker_attach */
+        feed_again : 1 /* attach_...: for the answer of broker_attach */, is_paused : 1;
+    uint8_t has_rate : 1 /* its session has brakes */, reads_little : 1 /* it was paused once */, may_peek : 1;
     uint32_t route_serial;
     _Alignas(8) uint8_t state[CONN_STATE_BYTES]; /* the adapter's */
     const struct route *route;                   /* last topic's route and its serial */
@@ -139,6 +140,17 @@ bool conn_can_say(const struct conn *c);
  * session's queues when it has been sent. */
 bool conn_is_blocked(struct conn *c);
 
+/* conn_hush: its peer has said goodbye: it gets no more deliveries. What it has not answered stays its own until the
+ * connection ends. */
+static inline void conn_hush(struct conn *c)
+{
+    c->logged_in = 0;
+}
+
+/* conn_pause: it is not read for the next `ms`: it is ahead of a rate limit (core/brake.h). While it owes us answers to
+ * deliveries, a little is read every second, for they may be among what waits. */
+void conn_pause(struct conn *c, mono_ms ms);
+
 /* conn_restack: from within on_bytes: from now on the connection speaks through `upper`, a pipe that stands on its
  * present one (which belongs to `upper` from now on), and belongs to `next`: the present adapter's state is destroyed,
  * next is opened. The caller has eaten all input (what lies behind its last word went to `upper`), returns at once, and
@@ -191,6 +203,19 @@ void conn_forget_consumer(struct conn *c, const struct consumer *k);
 void conn_unhold(struct conn *c);
 /* conn_pay: answers what became durable. */
 void conn_pay(struct conn *c, lsn_t durable);
+
+/* conn_forget_receipts: none will be answered any more. */
+void conn_forget_receipts(struct conn *c);
+
+/* conn_set_rate: at the login: max_publish_rate and max_publish_bytes_rate hold from now on. ERR_NOMEM. conn_slow: it
+ * published n messages of so many bytes in all to x; pauses it when that was more than it may. Only of use where
+ * c->has_rate or x->has_brake. */
+enum err conn_set_rate(struct conn *c) MUST_CHECK;
+void conn_slow(struct conn *c, struct exchange *x, uint64_t n, uint64_t bytes);
+/* conn_pause_due, conn_pause_tick: while is_paused: when its timer must fire; it did. conn_want: of the transport. */
+mono_ms conn_pause_due(const struct conn *c);
+void conn_pause_tick(struct conn *c, mono_ms now);
+void conn_want(struct conn *c, unsigned interest);
 
 /* conn_tick: its timer fired. */
 void conn_tick(struct conn *c, mono_ms now);

@@ -3,8 +3,8 @@
 #define WEIR_CORE_DELAYED_H
 
 /*
- * delayed.h: messages that are routed later (MQTT $delayed/<seconds>/<topic>). They wait here, one timer each, and are
- * published by the broker itself when their time has come: bindings and limits of that moment count.
+ * delayed.h: messages that are routed later (MQTT $delayed/<seconds>/<topic>, STOMP x-delay). They wait here, one timer
+ * each, and are published by the broker itself when their time has come: bindings and limits of that moment count.
  */
 
 #include <stdint.h>
@@ -30,9 +30,9 @@ struct delayed_msg {
     struct wtimer timer;
     struct list_node node;
     struct delayed *home;
-    struct exchange *exchange;
-    const struct msg *msg; /* held */
-    lsn_t lsn;             /* of its record; 0: not logged */
+    struct exchange *exchange; /* held: it may be deleted meanwhile */
+    const struct msg *msg;     /* held */
+    lsn_t lsn;                 /* of its record; 0: not logged */
 };
 
 void delayed_init(struct delayed *d, struct vhost *v);
@@ -47,8 +47,8 @@ void delayed_set(struct delayed *d, struct delayed_msg *w, struct exchange *x, c
                  lsn_t lsn);
 void delayed_cancel(struct delayed *d, struct delayed_msg *w);
 
-/* delayed_has_room: would one more message of so many bytes stay within max_delayed_messages and _bytes? */
-bool delayed_has_room(const struct delayed *d, uint64_t bytes);
+/* delayed_has_room: would n more messages of so many bytes in all stay within max_delayed_messages and _bytes? */
+bool delayed_has_room(const struct delayed *d, uint64_t n, uint64_t bytes);
 
 /* delayed_timer: the time of one has come (core/shard.c). */
 void delayed_timer(struct delayed_msg *w);

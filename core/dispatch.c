@@ -15,7 +15,9 @@
  *   2. What is not kept is never sent again and never requeued (is_last_chance).
  *   3. Consumers are served in rotation, one message each.
  * Cost    direct: one encode, at QoS 1 and 2 also a place of 16 bytes in the ring of tickets. Dispatch O(1) per
- * message. Thread  own shard only. Spec    MQTT 5 §4.3, §4.6 (order), §4.9; STOMP 1.2 §SUBSCRIBE (ack).
+ *         message.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §4.3, §4.6 (order), §4.9; STOMP 1.2 §SUBSCRIBE (ack).
  */
 #include "core/adapter.h"
 #include "core/conn.h"
@@ -52,15 +54,23 @@ static inline const struct binding_set *set_for(const struct consumer *c, uint32
     return own;
 }
 
+/* has_asked: a consumer that pulls: deliveries it asked for, and room for those that want an answer. */
+static NOINLINE bool has_asked(const struct consumer *c)
+{
+    return c->prefetch != 0 && (c->mode == ACK_NONE || c->session->sent_n < c->session->quota);
+}
+
 /* has_credit: asked for deliveries alone; nothing else waits for the quota [MQTT-3.3.4-10], [MQTT-4.9.0-3]. */
 static inline bool has_credit(const struct consumer *c)
 {
     const struct session *s = c->session;
     struct conn *conn = s->conn;
-    if (!conn || !conn->logged_in || conn->is_closing || s->resend || c->is_held)
+    if (!conn || !conn->logged_in || conn->is_closing || s->resend)
         return false;
     if (conn_is_blocked(conn))
         return false;
+    if (UNLIKELY(c->is_held | c->is_pull))
+        return !c->is_held && has_asked(c);
     if (c->mode == ACK_NONE)
         return true;
     return s->sent_n < s->quota && /* [MQTT-3.3.4-9], [MQTT-4.9.0-2] */
@@ -81,6 +91,10 @@ static bool is_last_chance(const struct queue *q, const struct consumer *c)
 
 bool queue_has_taker(const struct queue *q)
 {
+    if (q->is_paused)
+        return false;
+    if (UNLIKELY(q->policy->single_active))
+        return queue_own(q)->active && has_credit(queue_own(q)->active);
     LIST_EACH(&q->consumers, it)
     if (has_credit(LIST_ITEM(it, struct consumer, in_queue)))
         return true;
@@ -98,9 +112,31 @@ static void park(struct queue *q, struct consumer *c)
     c->is_parked = 1;
 }
 
-/* next_consumer: the first in rotation with credit, moved to the end; NULL when none has. */
+void queue_line_up(struct queue *q, struct consumer *c)
+{
+    struct list_node *at = q->consumers.head.prev; /* goes behind it */
+    while (at != &q->consumers.head && LIST_ITEM(at, struct consumer, in_queue)->priority < c->priority)
+        at = at->prev;
+    list_insert_before(at->next, &c->in_queue);
+}
+
+/* the_active: of a queue with a single active consumer: that one, or the first in line from now on. */
+static struct consumer *the_active(struct queue *q)
+{
+    struct queue_own *own = queue_own(q);
+    struct list_node *first = list_first(&q->consumers);
+    if (!own->active && first)
+        own->active = LIST_ITEM(first, struct consumer, in_queue);
+    return own->active && has_credit(own->active) ? own->active : NULL;
+}
+
+/* next_consumer: the first in rotation with credit, moved behind those of its priority; NULL when none has. */
 static struct consumer *next_consumer(struct queue *q)
 {
+    if (UNLIKELY(q->is_paused))
+        return NULL;
+    if (UNLIKELY(q->policy->single_active))
+        return the_active(q);
     LIST_EACH(&q->consumers, it)
     {
         struct consumer *c = LIST_ITEM(it, struct consumer, in_queue);
@@ -110,7 +146,7 @@ static struct consumer *next_consumer(struct queue *q)
         }
         if (q->consumers.head.prev != it) {
             list_del(it);
-            list_push(&q->consumers, it);
+            queue_line_up(q, c);
         }
         return c;
     }
@@ -137,6 +173,8 @@ static inline enum err hand_over(struct consumer *c, const struct delivery *d)
         stat_add(&s->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_TOO_BIG, 1);
         return e;
     }
+    if (UNLIKELY(c->is_pull))
+        c->prefetch--;
     stat_add(&s->stats, STAT_DELIVERED, 1);
     stat_add(&s->stats, STAT_PAYLOAD_OUT, d->msg->payload.len);
     size_t after = copied(conn);
@@ -161,13 +199,15 @@ static bool take_off(struct entry *e, struct consumer *c, uint8_t qos)
     e->sent_qos = qos;
     e->by_qos = c->mode == ACK_BY_QOS;
     list_push(&c->session->inflight, &e->node);
+    if (UNLIKELY(e->timed))
+        queue_await(e);
     return true;
 }
 
 bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uint8_t qos)
 {
-    if (UNLIKELY(q->ready_n != 0 || q->replay)) /* both: [MQTT-4.6.0-5], [MQTT-4.6.0-6] nothing overtakes what waits */
-        return false;
+    if (UNLIKELY(q->ready_n != 0 || q->replay || q->is_paused))
+        return false; /* both: [MQTT-4.6.0-5], [MQTT-4.6.0-6] nothing overtakes what waits */
     struct consumer *c = only_consumer(q);
     if (UNLIKELY(!c))
         return false;
@@ -224,7 +264,7 @@ static bool deliver(struct entry *e, struct consumer *c)
     entry_delivery(e, c, qos, &v, &own, &d);
     if (e->attempts > 0)
         stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
-    if (e->attempts < UINT8_MAX)
+    if (e->attempts < UINT16_MAX)
         e->attempts++;
     enum err err = hand_over(c, &d);
     if (!acked || err != ERR_OK)
@@ -241,7 +281,7 @@ void queue_deliver_again(struct entry *e)
     entry_delivery(e, c, e->sent_qos, &v, &own, &d);
     d.redelivered = true;
     d.is_resent = true; /* both: [MQTT-3.3.1-1], [MQTT-3.3.1-3] */
-    if (e->attempts < UINT8_MAX)
+    if (e->attempts < UINT16_MAX)
         e->attempts++;
     stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
     if (hand_over(c, &d) != ERR_OK)
@@ -250,22 +290,33 @@ void queue_deliver_again(struct entry *e)
 
 /* ---- dispatch ----------------------------------------------------------------------------------------------- */
 
+/* deliver_or_close: false: e stays. */
+static bool deliver_or_close(struct entry *e, struct consumer *c)
+{
+    if (LIKELY(deliver(e, c)))
+        return true;
+    if (c->session->tickets.n < c->session->ticket_max)
+        conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
+    return false;
+}
+
+bool queue_deliver_now(struct queue *q, struct entry *e)
+{
+    struct consumer *c = next_consumer(q);
+    return c && deliver_or_close(e, c);
+}
+
 void queue_dispatch_ready(struct queue *q)
 {
-    while (!list_is_empty(&q->ready)) {
+    while (q->ready_n != 0) {
         struct consumer *c = next_consumer(q);
         if (!c)
             return;
-        struct entry *e = LIST_ITEM(list_first(&q->ready), struct entry, node);
-        if (e->timed && e->msg->expires_at <= shard_of(q)->now) {
-            queue_expire(e); /* [MQTT-3.3.2-5] its delivery has not begun */
-            continue;
-        }
-        if (!deliver(e, c)) {
-            if (c->session->tickets.n < c->session->ticket_max)
-                conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
+        struct entry *e = queue_first(q);
+        if (entry_is_expired(e, shard_of(q)->now))
+            entry_die(e, DEATH_EXPIRED); /* [MQTT-3.3.2-5] its delivery has not begun */
+        else if (!deliver_or_close(e, c))
             return;
-        }
     }
 }
 
@@ -275,7 +326,7 @@ static bool feed(struct queue *q)
     enum { REPLAY_BATCH = 256 };
     if (q->replay)
         (void)replay_feed(q, REPLAY_BATCH);
-    if (!list_is_empty(&q->ready))
+    if (q->ready_n != 0)
         return true;
     if (q->replay && queue_has_taker(q))
         queue_mark(q); /* the cursor found nothing among the topics it looked at: it goes on in the next round */
@@ -288,7 +339,7 @@ void queue_dispatch(struct queue *q)
         return;
     while (feed(q)) {
         queue_dispatch_ready(q);
-        if (!q->replay || !list_is_empty(&q->ready))
+        if (!q->replay || q->ready_n != 0)
             return;
     }
 }

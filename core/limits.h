@@ -19,6 +19,24 @@
       "sessions, with or without a connection: who comes with a new name is refused (0: no limit)")                    \
     X(queues_max, "max_queues", 100000, 0, 4294967295, "queues", "refuse",                                             \
       "named queues, which peers make by using them (0: no limit)")                                                    \
+    X(exchanges_max, "max_exchanges", 10000, 8, 1000000, "exchanges", "refuse",                                        \
+      "exchanges of one virtual host, the built-in ones included")                                                     \
+    X(ack_ms, "queue_ack_timeout", 1800000, 0, 4294967295, "ms", "queue",                                              \
+      "an unacknowledged STOMP delivery from a named queue goes back to it after this time, unless "                   \
+      "x-consumer-timeout "                                                                                            \
+      "says otherwise (0: never)")                                                                                     \
+    X(publish_rate, "max_publish_rate", 0, 0, 4294967295, "messages/s", "queue",                                       \
+      "messages one connection may publish; it is not read while it is ahead of that (0: no limit)")                   \
+    X(publish_bytes_rate, "max_publish_bytes_rate", 0, 0, 1099511627776, "bytes/s", "queue",                           \
+      "bytes of payload one connection may publish; it is not read while it is ahead of that (0: no limit)")           \
+    X(topic_rate, "max_topic_publish_rate", 0, 0, 4294967295, "messages/s", "queue",                                   \
+      "messages all connections together may publish to topics (amq.topic); other exchanges: x-rate-limit (0: no limit)") \
+    X(tx_n_max, "stomp_max_transactions", 16, 1, 10000, "transactions", "close",                                       \
+      "transactions one STOMP connection may have open")                                                               \
+    X(tx_actions_max, "stomp_max_transaction_actions", 1024, 1, 1000000, "frames", "close",                            \
+      "SEND, ACK and NACK frames in one transaction")                                                                  \
+    X(tx_bytes_max, "stomp_max_transaction_bytes", 4194304, 1024, 1099511627776, "bytes", "close",                     \
+      "bytes of the messages in all open transactions of one STOMP connection")                                        \
     X(login_ms, "login_timeout", 10000, 100, 600000, "ms", "close",                                                    \
       "a connection must say who it is within this time")                                                              \
     X(packet_bytes_max, "max_packet_size", 268435460, 1024, 268435460, "bytes", "close",                               \

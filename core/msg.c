@@ -126,8 +126,10 @@ struct msg *msg_new(struct msg_pool *p, const struct msgview *v)
     m->payload_len = (uint32_t)v->payload.len;
     m->attrs_len = (uint32_t)v->attrs.len;
     m->topic_len = (uint16_t)v->topic.len;
+    m->exchange = v->exchange;
     m->qos = v->qos;
     m->flags = v->flags;
+    m->priority = v->priority;
     uint8_t *at = m->bytes;
     if (v->topic.len)
         memcpy(at, v->topic.p, v->topic.len);

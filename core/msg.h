@@ -27,6 +27,7 @@ enum {
     MSG_RETAIN = 2,  /* published with the retain flag */
     MSG_STOMP = 4,   /* born over STOMP */
     MSG_WILL = 8,    /* a will */
+    MSG_END = 32,    /* no message: what a browser gets behind the last one */
     MSG_OWN = 16,    /* the broker's own, made anew at every start ($SYS): never logged */
 };
 
@@ -40,8 +41,10 @@ struct msgview {
     bool in_bulk;          /* it came with so many others that it is better referred to than copied */
     mono_ms expires_at;    /* 0: never */
     uint64_t publisher;    /* session_publisher() of who published it; 0: nobody. For no-local */
+    uint32_t exchange;     /* number of the exchange it was published to; the verbs fill it in */
     uint8_t qos;           /* delivery QoS offered, 0..2 */
     uint8_t flags;         /* MSG_... */
+    uint8_t priority;      /* for queues with priorities; 0: none, the lowest */
 };
 
 struct msg_pool;
@@ -52,9 +55,11 @@ struct msg {
     uint64_t publisher;
     uint32_t payload_len;
     uint32_t attrs_len;
+    uint32_t exchange;
     uint16_t topic_len;
     uint8_t qos;
     uint8_t flags;
+    uint8_t priority;
     uint8_t is_large; /* not from a pool */
     uint8_t bytes[];  /* topic · attrs · payload */
 };
@@ -98,8 +103,10 @@ static inline void msg_view(const struct msg *m, struct msgview *out)
     out->in_bulk = false;
     out->expires_at = m->expires_at;
     out->publisher = m->publisher;
+    out->exchange = m->exchange;
     out->qos = m->qos;
     out->flags = m->flags;
+    out->priority = m->priority;
 }
 
 static inline const struct msg *msg_hold(const struct msg *m)

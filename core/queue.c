@@ -4,16 +4,19 @@
  *
  *     queue_push      limits → entry at the end → marked for dispatch
  *     queue_dispatch  (end of turn) oldest ready entry → next consumer with credit → adapter->on_deliver
- *     settle          acknowledged, dropped or expired: gone, once
- *     requeue         back to its place by seq
+ *     queue_delete    when nobody can use it any more: what waits is dropped, what is in flight may still be answered
+ *
+ * What one entry goes through is core/entry.c. A queue with arguments of its own has a struct queue_own; all others share
+ * a policy and pay nothing for what they do not use.
  *
  * Invariants
- *   1. An entry is in exactly one list: queue->ready (READY) or session->inflight (SENT, RECEIVED).
- *   2. ready is sorted by seq; ready_n and bytes count exactly what is in it; limits speak of ready entries.
- *   3. Every entry ends in entry_settle, and every end that is not an acknowledgement is counted under a DROP_ name.
- *   4. Nothing is delivered and nothing is freed while somebody else walks: dispatch runs in step 5, queues die in
- * step 6. Cost    80 bytes per entry (104 with an expiry), pooled; push, dispatch and settle O(1); requeue O(entries
- * before it). Thread  own shard only. Spec    MQTT 5 §4.4, §4.6 (order), §3.3.2.3.3 (expiry); STOMP 1.2 §ACK, §NACK.
+ *   1. ready_n and bytes count exactly what is ready; limits speak of ready entries.
+ *   2. A queue is found by its name in one table: queues, groups or dsubs; others have no name.
+ *   3. Nothing is delivered and nothing is freed while somebody else walks: dispatch runs in step 5, queues die in
+ *      step 6.
+ * Cost    64 bytes per entry (96 with a timer), pooled; push, dispatch and settle O(1); requeue O(entries before it).
+ * Thread  own shard only.
+ * Spec    MQTT 5 §4.4, §4.6 (order), §3.3.2.3.3 (expiry); STOMP 1.2 §ACK, §NACK.
  */
 #include "core/queue.h"
 
@@ -22,8 +25,6 @@
 #include "core/replay.h"
 #include "core/session.h"
 #include "core/shard.h"
-
-enum { SETS_FRESH_MAX = 1024 }; /* binding sets of one router generation */
 
 static struct shard *shard_of(const struct queue *q)
 {
@@ -47,56 +48,133 @@ static enum err set_name(struct queue *q, struct slice name, struct map *table)
     return ERR_NOMEM;
 }
 
-struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
-                        struct session *owner)
+static struct levels *levels_new(struct mem *mem, unsigned n)
+{
+    struct levels *l = mem_zalloc(mem, sizeof *l + n * sizeof l->level[0]);
+    for (unsigned i = 0; l && i < n; i++)
+        list_init(&l->level[i]);
+    return l;
+}
+
+static struct slice copied_text(uint8_t **at, struct slice text)
+{
+    struct slice copy = slice_make(*at, text.len);
+    if (text.len)
+        memcpy(*at, text.p, text.len);
+    *at += text.len;
+    return copy;
+}
+
+/* own_new: a copy of policy, with everything a queue may need for it. */
+static struct queue_own *own_new(struct mem *mem, const struct queue_policy *policy)
+{
+    struct queue_own *own = mem_zalloc(mem, sizeof *own + policy->dead_exchange.len + policy->dead_key.len);
+    if (!own)
+        return NULL;
+    own->policy = *policy;
+    uint8_t *at = own->bytes;
+    own->policy.dead_exchange = copied_text(&at, policy->dead_exchange);
+    own->policy.dead_key = copied_text(&at, policy->dead_key);
+    list_init(&own->waiting);
+    if (policy->priority_max) {
+        own->levels = levels_new(mem, policy->priority_max + 1u);
+        if (!own->levels) {
+            mem_free(mem, own);
+            return NULL;
+        }
+    }
+    return own;
+}
+
+static void own_free(struct mem *mem, struct queue_own *own)
+{
+    if (own)
+        mem_free(mem, own->levels);
+    mem_free(mem, own);
+}
+
+/* new_queue: without a name, in no table. */
+static struct queue *new_queue(struct vhost *v, const struct queue_policy *policy, bool copy_policy,
+                               struct session *owner)
 {
     struct mem *mem = shard_mem(v->shard, MEM_QUEUE);
-    struct queue_policy *own = NULL;
     struct queue *q = mem_zalloc(mem, sizeof *q + (owner ? sizeof(struct consumer) : 0));
     if (!q)
         return NULL;
+    q->policy = policy;
+    if (copy_policy) {
+        struct queue_own *own = own_new(mem, policy);
+        if (!own) {
+            mem_free(mem, q);
+            return NULL;
+        }
+        own->queue = q;
+        q->policy = &own->policy;
+        q->own_policy = 1;
+    }
+    q->needs_timer = policy->has_ttl || policy->ack_ms || policy->retry_min_ms;
     q->vhost = v;
     q->owner = owner;
     q->has_seat = owner != NULL;
     list_init(&q->ready);
     list_init(&q->bindings);
     list_init(&q->consumers);
-    if (copy_policy) {
-        own = mem_alloc(mem, sizeof *own);
-        if (!own)
-            goto fail;
-        *own = *policy;
-        policy = own;
-        q->own_policy = 1;
+    return q;
+}
+
+/* table_of: where q is found by its name. */
+static struct map *table_of(const struct queue *q)
+{
+    struct vhost *v = q->vhost;
+    return q->is_group ? &v->groups : q->is_dsub ? &v->dsubs : &v->queues;
+}
+
+/* enlist: q is there. It goes again if its name cannot be noted. */
+static struct queue *enlist(struct queue *q, struct slice name)
+{
+    struct vhost *v = q->vhost;
+    if (name.len && set_name(q, name, table_of(q)) != ERR_OK) {
+        struct mem *mem = shard_mem(v->shard, MEM_QUEUE);
+        own_free(mem, queue_own(q));
+        mem_free(mem, q);
+        return NULL;
     }
-    q->policy = policy;
-    if (name.len) {
-        if (set_name(q, name, &v->queues) != ERR_OK)
-            goto fail;
+    if (name.len && !q->is_group && !q->is_dsub)
         router_touch(&v->router); /* the default exchange routes by name */
-    }
+    if (q->owner && q->own_policy)
+        list_push(&q->owner->away->owned, &queue_own(q)->of_owner);
     q->number = v->shard->number_next++;
     list_push(&v->queues_all, &q->all);
     stat_add(&v->shard->stats, STAT_QUEUES, 1);
+    stat_add(&v->shard->stats, STAT_GROUPS, q->is_group);
+    stat_add(&v->shard->stats, STAT_DURABLE_SUBS, q->is_dsub);
+    queue_used(q);
     return q;
-fail:
-    mem_free(mem, own);
-    mem_free(mem, q);
-    return NULL;
+}
+
+struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
+                        struct session *owner)
+{
+    struct queue *q = new_queue(v, policy, copy_policy, owner);
+    return q ? enlist(q, name) : NULL;
 }
 
 struct queue *queue_new_group(struct vhost *v, struct slice key, const struct queue_policy *policy)
 {
-    struct queue *q = queue_new(v, (struct slice){0}, policy, false, NULL);
+    struct queue *q = new_queue(v, policy, false, NULL);
     if (!q)
         return NULL;
-    if (set_name(q, key, &v->groups) != ERR_OK) {
-        queue_delete(q);
-        return NULL;
-    }
     q->is_group = 1;
-    stat_add(&v->shard->stats, STAT_GROUPS, 1);
-    return q;
+    return enlist(q, key);
+}
+
+struct queue *queue_new_dsub(struct vhost *v, struct slice key, const struct queue_policy *policy)
+{
+    struct queue *q = new_queue(v, policy, true, NULL);
+    if (!q)
+        return NULL;
+    q->is_dsub = 1;
+    return enlist(q, key);
 }
 
 bool queue_is_durable(const struct queue *q)
@@ -119,11 +197,16 @@ struct consumer *queue_seat(struct queue *q)
 
 uint64_t queue_purge(struct queue *q, enum stat_id why)
 {
+    struct queue_own *own = queue_own(q);
     uint64_t n = 0;
-    LIST_EACH(&q->ready, it)
-    {
-        entry_settle(LIST_ITEM(it, struct entry, node));
-        n++;
+    for (struct entry *e = queue_first(q); e; e = queue_first(q), n++)
+        entry_settle(e);
+    if (own) {
+        LIST_EACH(&own->waiting, it)
+        {
+            entry_settle(LIST_ITEM(it, struct entry, node));
+            n++;
+        }
     }
     stat_add(&shard_of(q)->stats, why, n);
     return n;
@@ -160,228 +243,64 @@ void queue_delete(struct queue *q)
     if (UNLIKELY(q->away_n != 0))
         cancel_away(q);
     queue_purge(q, STAT_DROP_CLOSED);
-    if (q->is_group) {
-        BUG_ON(map_del(&q->vhost->groups, queue_name(q)) != q);
-        stat_sub(&s->stats, STAT_GROUPS, 1);
-        if (q->is_logged)
-            shard_append(s, &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
-    } else if (q->name) {
-        BUG_ON(map_del(&q->vhost->queues, queue_name(q)) != q);
-        router_touch(&q->vhost->router);
+    struct queue_own *own = queue_own(q);
+    if (own) {
+        wheel_disarm(&s->wheel, &own->unused);
+        own->active = NULL;
+        if (list_in(&own->of_owner))
+            list_del(&own->of_owner);
     }
+    if (q->name)
+        BUG_ON(map_del(table_of(q), queue_name(q)) != q);
+    if (q->name && !q->is_group && !q->is_dsub)
+        router_touch(&q->vhost->router);
+    if (q->is_logged)
+        shard_append(s, &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
     list_del(&q->all);
     list_push(&s->dead_queues, &q->all);
     stat_sub(&s->stats, STAT_QUEUES, 1);
+    stat_sub(&s->stats, STAT_GROUPS, q->is_group);
+    stat_sub(&s->stats, STAT_DURABLE_SUBS, q->is_dsub);
+}
+
+void queue_used(struct queue *q)
+{
+    struct queue_own *own = queue_own(q);
+    if (!own || own->policy.expires_ms == 0 || q->is_dead)
+        return;
+    mono_ms due = queue_is_deserted(q) ? shard_of(q)->now + own->policy.expires_ms : MONO_NEVER;
+    shard_arm(shard_of(q), &own->unused, TIMER_QUEUE, due);
+}
+
+void queue_unused(struct queue_own *own)
+{
+    if (queue_is_deserted(own->queue))
+        queue_delete(own->queue);
+}
+
+void queue_pause(struct queue *q)
+{
+    q->is_paused = 1;
+}
+
+void queue_resume(struct queue *q)
+{
+    q->is_paused = 0;
+    queue_mark(q);
 }
 
 void queue_free(struct queue *q)
 {
     struct mem *mem = shard_mem(shard_of(q), MEM_QUEUE);
-    BUG_ON(q->ready_n != 0 || q->inflight_n != 0);
+    struct queue_own *own = queue_own(q);
+    BUG_ON(q->ready_n != 0 || q->inflight_n != 0 || (own && own->waiting_n != 0));
     list_del(&q->all);
     for (uint32_t i = 0; i < q->set_n; i++)
         mem_free(mem, q->set[i].sub_id);
     mem_free(mem, q->set);
     mem_free(mem, q->name);
-    if (q->own_policy)
-        mem_free(mem, (void *)(uintptr_t)q->policy);
+    own_free(mem, own);
     mem_free(mem, q);
-}
-
-/* ---- binding sets ------------------------------------------------------------------------------------------- */
-
-static bool set_is(const struct binding_set *b, uint8_t qos, bool rap, const uint32_t *sub_id, uint16_t n)
-{
-    return b->qos == qos && b->retain_as_published == rap && b->sub_id_n == n &&
-           memcmp(b->sub_id, sub_id, n * sizeof *sub_id) == 0;
-}
-
-/* set_reusable: one that no entry and no valid route can refer to. */
-static struct binding_set *set_reusable(struct queue *q, struct mem *mem)
-{
-    for (uint32_t i = 0; i < q->set_n; i++) {
-        struct binding_set *b = &q->set[i];
-        if (b->refs == 0 && b->gen != q->vhost->router.gen) {
-            mem_free(mem, b->sub_id);
-            *b = (struct binding_set){0};
-            return b;
-        }
-    }
-    return NULL;
-}
-
-/* set_slot: a place for one more set. When one router generation made many, a new generation makes those reusable that
- * no entry refers to; routes are then made anew. */
-static struct binding_set *set_slot(struct queue *q, struct mem *mem)
-{
-    struct binding_set *b = set_reusable(q, mem);
-    if (!b && q->set_n >= SETS_FRESH_MAX) {
-        router_touch(&q->vhost->router);
-        b = set_reusable(q, mem);
-    }
-    if (b)
-        return b;
-    if (q->set_n == 0 || (q->set_n >= 4 && (q->set_n & (q->set_n - 1)) == 0)) { /* full up to a power of two */
-        struct binding_set *grown = mem_realloc(mem, q->set, MAX(4u, q->set_n * 2u) * sizeof *grown);
-        if (!grown)
-            return NULL;
-        q->set = grown;
-    }
-    q->set[q->set_n] = (struct binding_set){0};
-    return &q->set[q->set_n++];
-}
-
-uint32_t queue_set_intern(struct queue *q, uint8_t qos, bool retain_as_published, const uint32_t *sub_id, uint16_t n)
-{
-    if (n == 0)
-        return qos + (retain_as_published ? 3u : 0u);
-    for (uint32_t i = 0; i < q->set_n; i++) {
-        if (set_is(&q->set[i], qos, retain_as_published, sub_id, n)) {
-            q->set[i].gen = q->vhost->router.gen;
-            return i + SET_PLAIN_N;
-        }
-    }
-    if (q->set_n == UINT16_MAX)
-        return qos + (retain_as_published ? 3u : 0u); /* 65,535 combinations wait in this queue: it loses the ids */
-    struct mem *mem = shard_mem(shard_of(q), MEM_QUEUE);
-    uint32_t *ids = mem_alloc(mem, n * sizeof *ids);
-    struct binding_set *b = ids ? set_slot(q, mem) : NULL;
-    if (!b) {
-        mem_free(mem, ids);
-        return UINT32_MAX;
-    }
-    memcpy(ids, sub_id, n * sizeof *ids);
-    *b = (struct binding_set){.gen = q->vhost->router.gen,
-                              .qos = qos,
-                              .retain_as_published = retain_as_published,
-                              .sub_id_n = n,
-                              .sub_id = ids};
-    return (uint32_t)(b - q->set) + SET_PLAIN_N;
-}
-
-const struct binding_set queue_plain_set[SET_PLAIN_N] = {
-    {.qos = 0},
-    {.qos = 1},
-    {.qos = 2},
-    {.qos = 0, .retain_as_published = 1},
-    {.qos = 1, .retain_as_published = 1},
-    {.qos = 2, .retain_as_published = 1},
-};
-
-/* ---- entries ------------------------------------------------------------------------------------------------ */
-
-static struct entry *entry_new(struct queue *q, const struct msg *m, const struct push *how)
-{
-    struct shard *s = shard_of(q);
-    struct entry *e;
-    if (m->expires_at) {
-        struct entry_timer *t = pool_take(&s->timed_entries);
-        if (!t)
-            return NULL;
-        t->timer = (struct wtimer){0};
-        e = &t->entry;
-    } else {
-        e = pool_take(&s->entries);
-        if (!e)
-            return NULL;
-    }
-    *e = (struct entry){.msg = msg_hold(m),
-                        .at.queue = q,
-                        .seq = q->seq_next++,
-                        .lsn = how->lsn,
-                        .set = how->set,
-                        .qos = how->qos,
-                        .state = ENTRY_READY,
-                        .timed = m->expires_at != 0,
-                        .retained = how->retained};
-    if (e->timed)
-        shard_arm(s, &CONTAINER_OF(e, struct entry_timer, entry)->timer, TIMER_ENTRY, m->expires_at);
-    if (how->set >= SET_PLAIN_N)
-        q->set[how->set - SET_PLAIN_N].refs++;
-    stat_add(&s->stats, STAT_ENTRIES, 1);
-    return e;
-}
-
-void entry_leave_ready(struct entry *e)
-{
-    struct queue *q = e->at.queue;
-    list_del(&e->node);
-    q->ready_n--;
-    q->bytes -= msg_bytes(e->msg);
-}
-
-/* land: off the session's list, and its ticket, credit and quota given back. The entry is its queue's again. */
-static void land(struct entry *e)
-{
-    struct consumer *c = e->at.consumer;
-    struct session *s = c->session;
-    struct queue *q = c->queue;
-    if (UNLIKELY(s->resend == e)) {
-        struct list_node *next = list_next(&s->inflight, &e->node);
-        s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
-    }
-    list_del(&e->node);
-    struct flight *f = tickets_get(s, e->ticket);
-    BUG_ON(!f || flight_entry(f) != e);
-    flight_give(c, f, e->counted);
-    e->counted = 0;
-    e->at.queue = q;
-}
-
-static void log_settle(struct queue *q, lsn_t lsn)
-{
-    if (lsn)
-        shard_append(shard_of(q), &(struct store_rec){.kind = STORE_SETTLE, .queue = q->number, .of = lsn});
-}
-
-void entry_settle(struct entry *e)
-{
-    struct queue *q = entry_queue(e);
-    struct shard *s = shard_of(q);
-    if (e->state == ENTRY_READY)
-        entry_leave_ready(e);
-    else
-        land(e);
-    log_settle(q, e->lsn);
-    if (e->msg)
-        msg_drop(e->msg);
-    if (e->set >= SET_PLAIN_N)
-        q->set[e->set - SET_PLAIN_N].refs--;
-    stat_sub(&s->stats, STAT_ENTRIES, 1);
-    if (e->timed) {
-        struct entry_timer *t = CONTAINER_OF(e, struct entry_timer, entry);
-        wheel_disarm(&s->wheel, &t->timer);
-        pool_give(&s->timed_entries, t);
-        return;
-    }
-    pool_give(&s->entries, e);
-}
-
-void queue_expire(struct entry *e)
-{
-    if (e->state != ENTRY_READY)
-        return; /* [MQTT-4.3.3-7] once its delivery has begun, it is finished */
-    stat_add(&shard_of(e->at.queue)->stats, STAT_DROP_EXPIRED, 1);
-    entry_settle(e);
-}
-
-void queue_requeue(struct entry *e)
-{
-    struct queue *q = entry_queue(e);
-    land(e);
-    e->state = ENTRY_READY;
-    e->ticket = 0;
-    struct list_node *at = q->ready.head.next;
-    while (at != &q->ready.head && LIST_ITEM(at, struct entry, node)->seq < e->seq)
-        at = at->next;
-    list_insert_before(at, &e->node);
-    q->ready_n++;
-    q->bytes += msg_bytes(e->msg);
-    if (e->timed && e->msg->expires_at <= shard_of(q)->now) {
-        queue_expire(e);
-        return;
-    }
-    queue_mark(q);
 }
 
 /* ---- push --------------------------------------------------------------------------------------------------- */
@@ -400,27 +319,37 @@ bool queue_is_half(const struct queue *q)
 
 bool queue_would_refuse(const struct queue *q, uint64_t bytes)
 {
-    return q->policy->overflow == OVERFLOW_REJECT && queue_is_over(q, bytes);
+    return q->policy->overflow >= OVERFLOW_REJECT && queue_is_over(q, bytes);
 }
 
-/* make_room: by the queue's policy. False: the new message is the one to go. */
-static bool make_room(struct queue *q, uint64_t bytes)
+/* no_room: a message that comes is the one to go. */
+static void no_room(struct queue *q, const struct msg *m, lsn_t lsn, enum stat_id why)
 {
+    if (dead_letter_add(q, m, lsn, DEATH_MAXLEN))
+        return;
+    stat_add(&shard_of(q)->stats, why, 1);
+    queue_log_settle(q, lsn);
+}
+
+/* make_room: by the queue's policy. False: the new message is the one to go, and has gone. */
+static bool make_room(struct queue *q, const struct msg *m, lsn_t lsn)
+{
+    uint64_t bytes = msg_bytes(m);
     queue_dispatch_ready(q); /* a consumer with credit empties it before anything is lost */
     if (q->ready_n == 0 && queue_has_taker(q))
         return true;                                            /* larger than the whole limit, but it does not stay */
     if (q->policy->bytes_max && bytes > q->policy->bytes_max) { /* no room can be made for it */
-        stat_add(&shard_of(q)->stats, STAT_DROP_FULL, 1);
+        no_room(q, m, lsn, STAT_DROP_FULL);
         return false;
     }
     while (queue_is_over(q, bytes)) {
-        struct list_node *oldest = list_first(&q->ready);
-        if (q->policy->overflow != OVERFLOW_DROP_HEAD || !oldest) {
-            stat_add(&shard_of(q)->stats, STAT_DROP_FULL, 1);
+        struct entry *oldest = queue_lowest(q);
+        bool drops_head = q->policy->overflow == OVERFLOW_DROP_HEAD;
+        if (!drops_head || !oldest || queue_level_of(q, oldest->msg) > queue_level_of(q, m)) {
+            no_room(q, m, lsn, drops_head ? STAT_DROP_HEAD : STAT_DROP_FULL);
             return false;
         }
-        entry_settle(LIST_ITEM(oldest, struct entry, node));
-        stat_add(&shard_of(q)->stats, STAT_DROP_HEAD, 1);
+        entry_die(oldest, DEATH_MAXLEN);
     }
     return true;
 }
@@ -428,20 +357,21 @@ static bool make_room(struct queue *q, uint64_t bytes)
 void queue_push(struct queue *q, const struct msg *m, const struct push *how)
 {
     uint64_t bytes = msg_bytes(m);
-    bool was_over = queue_is_over(q, bytes) && q->policy->overflow != OVERFLOW_REJECT;
-    if (UNLIKELY(was_over) && !make_room(q, bytes)) {
-        log_settle(q, how->lsn);
+    bool was_over = queue_is_over(q, bytes) && q->policy->overflow < OVERFLOW_REJECT;
+    if (UNLIKELY(was_over) && !make_room(q, m, how->lsn))
         return;
-    }
-    struct entry *e = entry_new(q, m, how);
+    struct entry *e = entry_push(q, m, how);
     if (!e) {
         stat_add(&shard_of(q)->stats, STAT_DROP_NOMEM, 1);
-        log_settle(q, how->lsn);
+        queue_log_settle(q, how->lsn);
         return;
     }
-    list_push(&q->ready, &e->node); /* both: [MQTT-4.6.0-5], [MQTT-4.6.0-6] behind all that came before */
-    q->ready_n++;
-    q->bytes += bytes;
+    mono_ms now = shard_of(q)->now;
+    if (UNLIKELY(entry_is_expired(e, now))) { /* a TTL of 0: now or never */
+        if (entry_is_expired(e, now - 1) || e != queue_first(q) || !queue_deliver_now(q, e))
+            entry_die(e, DEATH_EXPIRED);
+        return;
+    }
     if (UNLIKELY(was_over))
         queue_dispatch_ready(q);
     if (UNLIKELY(was_over && q->ready_n == 1 && q->policy->bytes_max && q->bytes > q->policy->bytes_max))
@@ -449,11 +379,30 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
     queue_mark(q);
 }
 
+uint64_t queue_copy(const struct queue *q, struct queue *to)
+{
+    struct levels *l = queue_levels(q);
+    uint64_t n = 0;
+    for (unsigned i = l ? q->policy->priority_max + 1u : 1; i-- > 0;) {
+        LIST_EACH(l ? &l->level[i] : &q->ready, it)
+        {
+            const struct entry *e = LIST_ITEM(it, struct entry, node);
+            struct push how = {.set = 2, .qos = e->qos, .retained = e->retained};
+            queue_push(to, e->msg, &how);
+            struct list_node *last = list_last(&to->ready);
+            if (last)
+                LIST_ITEM(last, struct entry, node)->attempts = e->attempts;
+            n++;
+        }
+    }
+    return n;
+}
+
 /* ---- dispatch ----------------------------------------------------------------------------------------------- */
 
 void queue_mark_waiting(struct queue *q)
 {
-    if (q->is_dirty || q->is_dead || list_is_empty(&q->consumers))
+    if (q->is_dirty || q->is_dead || q->is_paused || list_is_empty(&q->consumers))
         return;
     struct shard *s = shard_of(q);
     q->is_dirty = 1;
@@ -467,20 +416,49 @@ void queue_mark_waiting(struct queue *q)
 
 /* ---- for tests ---------------------------------------------------------------------------------------------- */
 
-void queue_check(const struct queue *q)
+static uint32_t check_ready(const struct queue *q, struct list *ready, uint64_t *bytes)
 {
     uint32_t n = 0;
-    uint64_t bytes = 0, last = 0;
-    LIST_EACH(&q->ready, it)
+    uint64_t last = 0;
+    LIST_EACH(ready, it)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
         BUG_ON(e->at.queue != q || e->state != ENTRY_READY || !e->msg);
         BUG_ON(n > 0 && e->seq <= last);
         last = e->seq;
-        bytes += msg_bytes(e->msg);
+        *bytes += msg_bytes(e->msg);
         n++;
     }
+    return n;
+}
+
+void queue_check(const struct queue *q)
+{
+    struct queue_own *own = queue_own(q);
+    struct levels *l = queue_levels(q);
+    uint64_t bytes = 0;
+    uint32_t n = check_ready(q, (struct list *)(uintptr_t)&q->ready, &bytes), waiting_n = 0;
+    BUG_ON(l && n != 0);
+    for (unsigned i = 0; l && i <= q->policy->priority_max; i++) {
+        uint32_t here = check_ready(q, &l->level[i], &bytes);
+        BUG_ON((here != 0) != ((l->used[i / 64] >> i % 64 & 1) != 0));
+        n += here;
+    }
     BUG_ON(n != q->ready_n || bytes != q->bytes);
+    if (own) {
+        LIST_EACH(&own->waiting, it)
+        {
+            const struct entry *e = LIST_ITEM(it, struct entry, node);
+            BUG_ON(e->at.queue != q || e->state != ENTRY_WAITING || !e->timed);
+            waiting_n++;
+        }
+        BUG_ON(waiting_n != own->waiting_n);
+    }
+    int priority = INT8_MAX;
     LIST_EACH(&q->consumers, cit)
-    BUG_ON(LIST_ITEM(cit, struct consumer, in_queue)->queue != q);
+    {
+        const struct consumer *c = LIST_ITEM(cit, struct consumer, in_queue);
+        BUG_ON(c->queue != q || c->priority > priority);
+        priority = c->priority;
+    }
 }

@@ -18,7 +18,10 @@
 #include "core/base/list.h"
 #include "core/base/slice.h"
 #include "core/base/wheel.h"
+#include "core/dead_letter.h"
+#include "core/entry.h"
 #include "core/msg.h"
+#include "core/queue_policy.h"
 #include "core/stats.h"
 
 struct vhost;
@@ -28,24 +31,6 @@ struct conn;
 struct replay;
 struct delivery;
 
-enum queue_overflow { OVERFLOW_DROP_NEW, OVERFLOW_DROP_HEAD, OVERFLOW_REJECT };
-
-struct queue_policy {
-    uint64_t bytes_max; /* 0: none */
-    uint64_t len_max;   /* 0: none */
-    enum queue_overflow overflow;
-    bool durable;     /* survives a restart */
-    bool exclusive;   /* one session owns and consumes it */
-    bool auto_delete; /* dies with its last consumer */
-    bool keep_qos0;   /* QoS 0 messages wait while nobody is online (named queues; not MQTT sessions) */
-};
-
-enum entry_state {
-    ENTRY_READY,    /* waits in the queue */
-    ENTRY_SENT,     /* in flight, unacknowledged */
-    ENTRY_RECEIVED, /* QoS 2: PUBREC seen, PUBREL sent; msg is NULL */
-};
-
 /* Queue ↔ session: who gets what waits in the queue. owner: session->consumers. core/session.h has its verbs. */
 struct consumer {
     struct list_node in_queue;   /* queue->consumers */
@@ -53,11 +38,14 @@ struct consumer {
     struct queue *queue;
     struct session *session;
     void *up;          /* the adapter's own subscription record, or NULL */
-    uint32_t prefetch; /* unacknowledged deliveries allowed; 0: only the session's quota counts */
+    uint32_t prefetch; /* unacknowledged deliveries allowed, 0: only the session's quota counts; is_pull: how many more
+                          deliveries it has asked for */
     uint32_t inflight_n;
     uint32_t sub_id;          /* of a member of a shared queue; 0: none */
     uint8_t qos;              /* cap */
     uint8_t mode;             /* enum ack_mode */
+    int8_t priority;          /* higher ones are served first, while they have credit */
+    uint8_t is_pull : 1;      /* gets what it asks for (broker_grant) */
     uint8_t is_held : 1;      /* no deliveries yet: the receipt of its subscription still waits */
     uint8_t is_cancelled : 1; /* left queue and session; lives until its last delivery is settled */
     uint8_t is_seated : 1;    /* lives in its queue's block (queue_seat) */
@@ -67,49 +55,29 @@ struct consumer {
     uint8_t is_parked : 1; /* a member without credit: the same, until its session wakes */
 };
 
-/* One message in one queue. owner: the queue, or while in flight the session; pooled. An entry with an expiry has a
- * struct entry_timer in front of it (timed = 1). */
-struct entry {
-    struct list_node node; /* queue->ready or session->inflight */
-    const struct msg *msg; /* NULL when the peer has it (RECEIVED) */
-    union {
-        struct queue *queue;       /* ready */
-        struct consumer *consumer; /* in flight; it may be cancelled meanwhile */
-    } at;
-    uint64_t seq;     /* order in the queue; kept when requeued */
-    lsn_t lsn;        /* of the publish in the store; 0: not logged */
-    uint32_t ticket;  /* while in flight: packet id or delivery tag */
-    uint32_t set;     /* binding-set number in the queue */
-    uint8_t qos;      /* effective delivery QoS */
-    uint8_t state;    /* enum entry_state */
-    uint8_t attempts; /* deliveries so far, saturating */
-    uint8_t sent_qos; /* while in flight: what it was sent with (the consumer may cap it) */
-    uint8_t timed : 1, counted : 1 /* uses up the session's send quota */, retained : 1 /* from a retained replay */,
-        by_qos : 1 /* while in flight: acknowledged by MQTT's handshakes */;
-};
-
 static inline struct queue *entry_queue(const struct entry *e)
 {
-    return e->state == ENTRY_READY ? e->at.queue : e->at.consumer->queue;
+    return entry_in_queue(e) ? e->at.queue : e->at.consumer->queue;
 }
 
-struct entry_timer {
-    struct wtimer timer;
-    struct entry entry;
+/* Ready entries of a queue with priorities, by level. */
+struct levels {
+    uint64_t used[4];    /* bit per level that has entries */
+    struct list level[]; /* priority_max + 1 */
 };
 
-/* Which bindings a message came through, merged: interned per queue, referred to by number. */
-struct binding_set {
-    uint64_t gen;  /* router generation that last used it: may be reused when older and unused */
-    uint32_t refs; /* entries that refer to it */
-    uint8_t qos;
-    uint8_t retain_as_published;
-    uint16_t sub_id_n;
-    uint32_t *sub_id; /* sorted, sub_id_n */
+/* What a queue with a policy of its own has besides. owner: the queue */
+struct queue_own {
+    struct queue_policy policy; /* first: queue->policy points here */
+    struct queue *queue;
+    struct wtimer unused;      /* expires_ms since it was last used */
+    struct list_node of_owner; /* away->owned of the session that an exclusive named queue belongs to */
+    struct list waiting;       /* entries that wait for their next attempt, in no order */
+    struct consumer *active;   /* single active consumer; NULL: the next one who has credit */
+    struct levels *levels;     /* NULL: no priorities */
+    uint32_t waiting_n;
+    uint8_t bytes[]; /* dead_exchange · dead_key */
 };
-
-/* Sets without subscription ids need no memory: numbers 0..5 mean {qos = n % 3, retain-as-published = n / 3}. */
-#define SET_PLAIN_N 6u
 
 /* owner: vhost; freed: graveyard (queue_delete only marks and unlinks). What a delivery touches stands first. */
 struct queue {
@@ -134,8 +102,11 @@ struct queue {
     uint16_t set_n;
     uint8_t is_dirty : 1, is_dead : 1, own_policy : 1, has_seat : 1,
         is_group : 1 /* a shared subscription: name is its key in vhost->groups */,
-        is_logged : 1 /* a group: the store has it */;
-    uint32_t away_n; /* members that are away or parked: not in consumers */
+        is_dsub : 1 /* a durable subscription: name is its key in vhost->dsubs */,
+        is_logged : 1 /* a group: the store has it */, is_paused : 1 /* nothing is delivered */,
+        needs_timer : 1 /* every entry has a timer */;
+    uint32_t away_n;   /* members that are away or parked: not in consumers */
+    uint32_t lapsed_n; /* of inflight_n: deliveries whose message is somebody else's */
 };
 
 static inline struct slice queue_name(const struct queue *q)
@@ -143,14 +114,34 @@ static inline struct slice queue_name(const struct queue *q)
     return slice_make(q->name, q->name_len);
 }
 
-/* queue_new: name {NULL, 0} for an unnamed one. `policy` must outlive the queue unless copy_policy. NULL: out of
- * memory. */
+static inline struct queue_own *queue_own(const struct queue *q)
+{
+    return q->own_policy ? CONTAINER_OF(q->policy, struct queue_own, policy) : NULL;
+}
+
+static inline struct levels *queue_levels(const struct queue *q)
+{
+    return UNLIKELY(q->own_policy) ? queue_own(q)->levels : NULL;
+}
+
+/* queue_times: does an entry of m in q have a timer? */
+static inline bool queue_times(const struct queue *q, const struct msg *m)
+{
+    return m->expires_at != 0 || q->needs_timer;
+}
+
+/* queue_new: name {NULL, 0} for an unnamed one. `policy` must outlive the queue unless copy_policy, which also makes
+ * its queue_own: needed for whatever is there. An exclusive named queue belongs to owner (session_away must have been
+ * made). NULL: out of memory. */
 struct queue *queue_new(struct vhost *v, struct slice name, const struct queue_policy *policy, bool copy_policy,
                         struct session *owner) MUST_CHECK;
 
 /* queue_new_group: a shared subscription, found by key in vhost->groups; policy must outlive it. NULL: out of memory.
  */
 struct queue *queue_new_group(struct vhost *v, struct slice key, const struct queue_policy *policy) MUST_CHECK;
+
+/* queue_new_dsub: a durable subscription, found by key in vhost->dsubs; policy is copied. NULL: out of memory. */
+struct queue *queue_new_dsub(struct vhost *v, struct slice key, const struct queue_policy *policy) MUST_CHECK;
 
 /* queue_is_deserted: nobody consumes it, online or not. */
 static inline bool queue_is_deserted(const struct queue *q)
@@ -175,13 +166,6 @@ void queue_free(struct queue *q);
 /* queue_would_refuse: is q at a limit with overflow reject-publish? `bytes` is the size of the message to come. */
 bool queue_would_refuse(const struct queue *q, uint64_t bytes);
 
-struct push {
-    uint32_t set;  /* binding-set number */
-    uint8_t qos;   /* effective */
-    bool retained; /* from a retained replay */
-    lsn_t lsn;     /* of the publish, 0: not logged for this queue */
-};
-
 /* queue_push: adds a message at the end; holds it. Applies the limits: a message dropped by policy (or for want of
  * memory) is counted, and its logged copy settled; that is no error. Marks the queue for dispatch. */
 void queue_push(struct queue *q, const struct msg *m, const struct push *how);
@@ -199,19 +183,19 @@ static inline void queue_mark(struct queue *q)
         queue_mark_waiting(q);
 }
 
-/* queue_requeue: puts an in-flight entry back at its original place. */
-void queue_requeue(struct entry *e);
+/* queue_copy: pushes every ready message to `to` as well, in order; returns how many. */
+uint64_t queue_copy(const struct queue *q, struct queue *to);
 
-/* entry_settle: ends an entry for good (acknowledged, dropped, expired): unlinks, drops the message, frees. */
-void entry_settle(struct entry *e);
+/* queue_used: somebody declared or consumed it, or its last consumer left: x-expires counts from here. queue_unused:
+ * that time is over: it is deleted. */
+void queue_used(struct queue *q);
+void queue_unused(struct queue_own *own);
 
-/* entry_leave_ready: off queue->ready, with its count. */
-void entry_leave_ready(struct entry *e);
+/* queue_pause: nothing is delivered until queue_resume; publishing goes on. */
+void queue_pause(struct queue *q);
+void queue_resume(struct queue *q);
 
-/* queue_expire: the entry's timer fired (core/shard.c): a ready entry is dropped and counted; one in flight is left. */
-void queue_expire(struct entry *e);
-
-/* queue_purge: drops all ready entries, counted as `why`; returns how many. */
+/* queue_purge: drops all entries that are not in flight, counted as `why`; returns how many. */
 uint64_t queue_purge(struct queue *q, enum stat_id why);
 
 /* queue_set_intern: the number of a binding set; UINT32_MAX when out of memory. sub_id[n] sorted. */
@@ -231,6 +215,12 @@ static inline const struct binding_set *queue_set_get(const struct queue *q, uin
  * nothing waits. d has msg and now, and is else zero: it serves for one receiver after the other. False: nothing was
  * sent. */
 bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uint8_t qos) MUST_CHECK;
+
+/* queue_deliver_now: the first ready entry, to whoever has credit now. False: nobody has; it stays. */
+bool queue_deliver_now(struct queue *q, struct entry *e) MUST_CHECK;
+
+/* queue_line_up: c joins the list of q's consumers, behind those of its priority. */
+void queue_line_up(struct queue *q, struct consumer *c);
 
 /* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition. */
 void queue_deliver_again(struct entry *e);

@@ -22,7 +22,9 @@
  *   2. A cursor never moves backwards: every topic that stays retained while it runs is delivered exactly once.
  *   3. Siblings are in order of creation, so "has the cursor passed this node" compares the paths where they part.
  * Cost    a step of the walk O(levels of the filter); literal prefixes are jumped to; a done node 8 to 16 bytes while
- * it lasts. Thread  own shard only. Spec    MQTT 5 §3.3.1.3, §3.8.3.1 (retain handling); [MQTT-4.7.2-1].
+ *         it lasts.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.3.1.3, §3.8.3.1 (retain handling); [MQTT-4.7.2-1].
  */
 #include "core/replay.h"
 
@@ -229,6 +231,16 @@ enum err replay_open(struct retained *r, struct queue *q, const struct filter *f
     r->replay_n++;
     queue_mark(q);
     return ERR_OK;
+}
+
+enum err replay_begin(struct queue *q, const struct exchange *x, const struct filter *f, const struct binding_opts *o)
+{
+    if (x != q->vhost->topic_exchange)
+        return ERR_OK;
+    uint32_t set = queue_set_intern(q, o->qos, o->retain_as_published, &o->sub_id, o->sub_id ? 1 : 0);
+    if (set == UINT32_MAX)
+        return ERR_NOMEM;
+    return replay_open(&q->vhost->retained, q, f, set, o->qos, o->no_local ? REPLAY_NOT_OWN : REPLAY_OWN);
 }
 
 static bool replay_is_of(const struct replay *p, const struct filter *f)

@@ -16,6 +16,8 @@
 #include "core/trie.h"
 
 struct queue;
+struct exchange;
+struct binding_opts;
 
 enum replay_own { REPLAY_OWN, REPLAY_NOT_OWN /* No Local: what the queue's owner published itself is left out */ };
 
@@ -36,6 +38,11 @@ struct replay {
  * replay_feed (called by queue_dispatch). */
 enum err replay_open(struct retained *r, struct queue *q, const struct filter *f, uint32_t set, uint8_t qos,
                      enum replay_own own) MUST_CHECK;
+
+/* replay_begin: the same for a new subscription to x with these options; nothing is retained elsewhere than in
+ * amq.topic. ERR_NOMEM. */
+enum err replay_begin(struct queue *q, const struct exchange *x, const struct filter *f,
+                      const struct binding_opts *o) MUST_CHECK;
 
 /* replay_feed: pushes retained messages into q while it is below half its limits; at most `budget` of them, and looks
  * at a bounded number of nodes. Closes cursors that are finished. Returns how many were pushed (0 may only mean that no

@@ -13,7 +13,9 @@
  *   2. A message that expires has a timer and is gone when that fires; until the turn that fires it, it is not shown.
  *   3. retained_prepare is all that can fail; between it and retained_set or retained_cancel the node is pinned.
  * Cost    a node per level (42 bytes with its edge) and the message; 48 more for one that expires. Finding: a hash per
- * level. Thread  own shard only. Spec    MQTT 5 §3.3.1.3 (RETAIN), §3.3.2.3.3 (expiry).
+ *         level.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.3.1.3 (RETAIN), §3.3.2.3.3 (expiry).
  */
 #include "core/retained.h"
 
@@ -167,17 +169,24 @@ void retained_expire(struct retained_item *i)
     forget(i->retained, i->at);
 }
 
-bool retained_has_room(const struct retained *r, struct slice topic, uint64_t bytes)
+bool retained_has_room_beside(const struct retained *r, struct slice topic, uint64_t bytes, uint64_t n,
+                              uint64_t more_bytes)
 {
     const struct limits *l = &r->shard->limits;
-    uint64_t n = r->n - r->sys_n, full = r->bytes - r->sys_bytes + bytes;
-    if (((l->retained_max == 0 || n < l->retained_max) &&
+    uint64_t all = r->n - r->sys_n + n, full = r->bytes - r->sys_bytes + more_bytes + bytes;
+    if (((l->retained_max == 0 || all < l->retained_max) &&
          (l->retained_bytes_max == 0 || full <= l->retained_bytes_max)) ||
         is_sys(topic))
         return true;
     trie_at at = trie_find_topic(&r->trie, r->root, topic);
     const struct msg *was = at ? node_msg(trie_node(&r->trie, at)) : NULL; /* it would make room */
-    return was && (l->retained_bytes_max == 0 || full - msg_bytes(was) <= l->retained_bytes_max);
+    return was && (n == 0 || l->retained_max == 0 || all <= l->retained_max) &&
+           (l->retained_bytes_max == 0 || full - msg_bytes(was) <= l->retained_bytes_max);
+}
+
+bool retained_has_room(const struct retained *r, struct slice topic, uint64_t bytes)
+{
+    return retained_has_room_beside(r, topic, bytes, 0, 0);
 }
 
 void retained_del(struct retained *r, struct slice topic)

@@ -66,8 +66,10 @@ enum err retained_put(struct retained *r, const struct msg *m) MUST_CHECK;
 void retained_expire(struct retained_item *i);
 
 /* retained_has_room: would retained_put of so many bytes (msg_bytes) to this topic stay within the limits? Always,
- * below $SYS. */
+ * below $SYS. retained_has_room_beside: and if n others of more_bytes in all came first, each to a topic of its own. */
 bool retained_has_room(const struct retained *r, struct slice topic, uint64_t bytes);
+bool retained_has_room_beside(const struct retained *r, struct slice topic, uint64_t bytes, uint64_t n,
+                              uint64_t more_bytes);
 
 /* retained_del: forgets the topic's message, if any. */
 void retained_del(struct retained *r, struct slice topic);

@@ -1,85 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * router.c: who wants this key?
+ * router.c: who wants this key? Bindings, and the walk that finds them; core/route.c remembers what came of it.
  *
  *     bind    a/+/c → q1                publish a/b/c  walks  a ─┬─ b ─ (no c)
  *     bind    a/#   → q2                                        ├─ + ─ c   = {q1}
  *     bind    a/b/c → q3  (a ─ b ─ c)                           └─ #       = {q2}    and a─b─c = {q3}
  *
- *     router_route(key):  same hash in the 2-way cache, generation equal ─► done
- *                         else walk ─► bindings ─► merged per queue into targets ─► remembered
+ *     exchanges: those found on the way are walked in turn; one that matched nothing hands on to its alternate
  *
  * Invariants
- *   1. A binding is in exactly one node's list and in its queue's list; a queue has at most one binding per node.
+ *   1. A binding is in exactly one node's list and in its target's list; a queue or exchange has at most one per node.
+ *      The value of a root node is its exchange, which counts the bindings below it.
  *   2. No code outside this file runs during a walk: results go to match_set.
  *   3. A walk visits each (node, level) at most once: MANY nodes remember from which level on they were covered, so
  *      filters with several MANYs stay linear in nodes times levels.
- *   4. A route is valid while its generation equals the router's. Routes are refilled, never freed: a connection may
- *      keep a pointer and compare serials.
- * Cost    match: one string hash per level, then one probe per visited node; a cached route costs one hash of the key.
- *         48 bytes per binding, beside the trie's; 128 per cached topic of up to 48 bytes with one target, and 8 to 16
- *         of table.
+ *   4. A match visits each exchange once, whatever circles bindings and alternates make.
+ *   5. What is no topic, or below $SYS, does not get into a topic exchange from one where peers may publish it.
+ * Cost    match: one string hash per level, then one probe per visited node. 48 bytes per binding (64 where peers
+ *         declared the exchange), beside the trie's.
  * Thread  own shard only.
- * Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1]; overlapping subscriptions [MQTT-3.3.4-2], [MQTT-3.3.4-3].
+ * Spec    MQTT 5 §4.7; first levels with '$' [MQTT-4.7.2-1].
  */
 #include "core/router.h"
 
 #include <stdlib.h>
 
-#include "core/base/hash.h"
 #include "core/exchange.h"
 #include "core/queue.h"
 #include "core/session.h"
 #include "core/shard.h"
 
-enum { CACHE_FIRST = 64, WALK_BITS = 24 };
+enum { WALK_BITS = 24 };
 
 _Static_assert(sizeof(void *) != 8 || sizeof(struct binding) == 48, "a binding is compact");
-_Static_assert(sizeof(void *) != 8 || sizeof(struct route) == 128, "a route is two cache lines");
 
-static void route_init(struct route *route)
-{
-    *route = (struct route){.target_cap = 1, .topic_cap = ROUTE_NEAR_BYTES};
-    route->target = &route->first;
-    route->topic = route->near;
-}
-
-static void route_fini(struct router *r, struct route *route)
-{
-    if (route->target != &route->first)
-        mem_free(r->mem, route->target);
-    if (route->topic != route->near)
-        mem_free(r->mem, route->topic);
-}
+/* A binding of an exchange that can be deleted, which has to find them all. */
+struct outgoing {
+    struct list_node in_source; /* exchange->outgoing */
+    struct binding binding;
+};
 
 void router_init(struct router *r, struct shard *shard, uint32_t cache_max)
 {
-    uint32_t max = CACHE_FIRST; /* a power of two, for the masks */
-    while (max * 2 <= cache_max)
-        max *= 2;
-    *r = (struct router){
-        .shard = shard, .mem = shard_mem(shard, MEM_ROUTER), .cache_max = max, .gen = 1, .serial_next = 1};
+    *r = (struct router){.shard = shard, .mem = shard_mem(shard, MEM_ROUTER), .gen = 1, .serial_next = 1};
     trie_init(&r->trie, r->mem, shard->seed, TRIE_OF_FILTERS);
     pool_init(&r->bindings, r->mem, sizeof(struct binding));
-    pool_init(&r->routes, r->mem, sizeof(struct route));
-    route_init(&r->scratch);
+    pool_init(&r->outgoing, r->mem, sizeof(struct outgoing));
+    list_init(&r->ending);
+    routes_init(r, cache_max);
 }
 
 void router_fini(struct router *r)
 {
     BUG_ON(r->binding_n != 0);
-    for (uint32_t i = 0; i < r->cache_n; i++) {
-        if (r->cache[i].route) {
-            route_fini(r, r->cache[i].route);
-            pool_give(&r->routes, r->cache[i].route);
-        }
-    }
-    route_fini(r, &r->scratch);
-    mem_free(r->mem, r->cache);
+    routes_fini(r);
     mem_free(r->mem, r->match.v);
-    mem_free(r->mem, r->ids);
     pool_fini(&r->bindings);
-    pool_fini(&r->routes);
+    pool_fini(&r->outgoing);
     trie_fini(&r->trie);
 }
 
@@ -100,26 +77,55 @@ static bool fits_kind(const struct exchange *x, const struct filter *f)
     return false;
 }
 
-/* node_find: q's binding at this node: both lists are walked in step, so the shorter one bounds the cost (many queues
- * on one topic, or many topics of one queue; both at once is what costs). */
-static struct binding *node_find(const struct router *r, trie_at at, const struct queue *q)
+/* node_find: the binding of `target`, whose bindings are `own`, at this node: both lists are walked in step, so the
+ * shorter one bounds the cost (many queues on one topic, or many topics of one queue; both at once is what costs). */
+static struct binding *node_find(const struct router *r, trie_at at, const struct list *own, const void *target)
 {
     struct binding *b = trie_node(&r->trie, at)->value;
-    const struct list_node *it = q->bindings.head.next;
-    for (; b && it != &q->bindings.head; b = b->node_next, it = it->next) {
-        struct binding *own = LIST_ITEM((struct list_node *)(uintptr_t)it, struct binding, in_queue);
-        if (own->node == at)
-            return own;
-        if (b->queue == q)
+    const struct list_node *it = own->head.next;
+    for (; b && it != &own->head; b = b->node_next, it = it->next) {
+        struct binding *mine = LIST_ITEM((struct list_node *)(uintptr_t)it, struct binding, in_queue);
+        if (mine->node == at)
+            return mine;
+        if ((const void *)b->queue == target) /* or b->exchange: they share the place, and no two things an address */
             return b;
     }
     return NULL;
 }
 
+/* place: where in the trie a filter of x is bound. Everything that reaches a fanout exchange is one node, so that a
+ * root never has bindings: its value is the exchange. */
+static const struct filter *place(const struct exchange *x, const struct filter *f)
+{
+    static const struct token many = {.kind = TOKEN_MANY};
+    static const struct filter everything = {.tok = &many, .n = 1};
+    return x->kind == EXCHANGE_FANOUT ? &everything : f;
+}
+
+static struct binding *find(struct router *r, struct exchange *x, const struct filter *f, const struct list *own,
+                            const void *target)
+{
+    trie_at at = fits_kind(x, f) ? trie_find(&r->trie, x->root, place(x, f)) : 0;
+    return at ? node_find(r, at, own, target) : NULL;
+}
+
 struct binding *router_find(struct router *r, struct exchange *x, const struct filter *f, const struct queue *q)
 {
-    trie_at at = fits_kind(x, f) ? trie_find(&r->trie, x->root, f) : 0;
-    return at ? node_find(r, at, q) : NULL;
+    return find(r, x, f, &q->bindings, q);
+}
+
+struct binding *router_find_exchange(struct router *r, struct exchange *x, const struct filter *f,
+                                     const struct exchange *to)
+{
+    return find(r, x, f, &to->bindings, to);
+}
+
+struct exchange *router_source(struct router *r, const struct binding *b)
+{
+    const struct trie_node *node = trie_node(&r->trie, b->node);
+    while (node->level != LEVEL_ROOT)
+        node = trie_node(&r->trie, node->parent);
+    return node->value;
 }
 
 static void binding_set_opts(struct binding *b, const struct binding_opts *o)
@@ -132,41 +138,111 @@ static void binding_set_opts(struct binding *b, const struct binding_opts *o)
     b->no_local = o->no_local;
 }
 
-enum err router_bind(struct router *r, struct exchange *x, const struct filter *f, struct queue *q,
-                     const struct binding_opts *opts, struct binding **out, bool *out_is_new)
+/* binding_take, binding_give: memory for a binding of x. */
+static struct binding *binding_take(struct router *r, struct exchange *x)
 {
-    if (!fits_kind(x, f))
+    if (LIKELY(x->is_builtin))
+        return pool_take(&r->bindings);
+    struct outgoing *o = pool_take(&r->outgoing);
+    if (!o)
+        return NULL;
+    list_push(&x->outgoing, &o->in_source);
+    return &o->binding;
+}
+
+static void binding_give(struct router *r, const struct exchange *x, struct binding *b)
+{
+    if (LIKELY(x->is_builtin)) {
+        pool_give(&r->bindings, b);
+        return;
+    }
+    struct outgoing *o = CONTAINER_OF(b, struct outgoing, binding);
+    list_del(&o->in_source);
+    pool_give(&r->outgoing, o);
+}
+
+/* bind: finds or makes the binding of `target`, whose bindings are `own`. A new one has no options yet. */
+static enum err bind(struct router *r, struct exchange *x, const struct filter *f, struct list *own, void *target,
+                     struct binding **out, bool *out_is_new)
+{
+    if (x->is_dead || !fits_kind(x, f))
         return ERR_INVALID;
-    trie_at at = trie_make(&r->trie, x->root, f);
+    trie_at at = trie_make(&r->trie, x->root, place(x, f));
     if (!at)
         return ERR_NOMEM;
-    struct binding *b = node_find(r, at, q);
-    *out_is_new = b == NULL;
+    *out = node_find(r, at, own, target);
+    *out_is_new = *out == NULL;
+    if (*out)
+        return ERR_OK;
+    struct binding *b = binding_take(r, x);
     if (!b) {
-        b = pool_take(&r->bindings);
-        if (!b) {
-            trie_release(&r->trie, at);
-            return ERR_NOMEM;
-        }
-        *b = (struct binding){.queue = q};
-        b->node = at & ((1u << TRIE_NUMBER_BITS) - 1);
-        struct trie_node *node = trie_node(&r->trie, at);
-        b->node_next = node->value;
-        if (b->node_next)
-            b->node_next->node_prev = b;
-        node->value = b;
-        list_push(&q->bindings, &b->in_queue);
-        r->binding_n++;
-        stat_add(&r->shard->stats, STAT_BINDINGS, 1);
+        trie_release(&r->trie, at);
+        return ERR_NOMEM;
     }
-    binding_set_opts(b, opts);
-    router_touch(r);
+    *b = (struct binding){.queue = target};
+    b->node = at & ((1u << TRIE_NUMBER_BITS) - 1);
+    struct trie_node *node = trie_node(&r->trie, at);
+    b->node_next = node->value;
+    if (b->node_next)
+        b->node_next->node_prev = b;
+    node->value = b;
+    list_push(own, &b->in_queue);
+    x->binding_n++;
+    r->binding_n++;
+    stat_add(&r->shard->stats, STAT_BINDINGS, 1);
     *out = b;
     return ERR_OK;
 }
 
+enum err router_bind(struct router *r, struct exchange *x, const struct filter *f, struct queue *q,
+                     const struct binding_opts *opts, struct binding **out, bool *out_is_new)
+{
+    enum err e = bind(r, x, f, &q->bindings, q, out, out_is_new);
+    if (e != ERR_OK)
+        return e;
+    binding_set_opts(*out, opts);
+    router_touch(r);
+    return ERR_OK;
+}
+
+enum err router_bind_exchange(struct router *r, struct exchange *x, const struct filter *f, struct exchange *to,
+                              bool *out_is_new)
+{
+    struct binding *b;
+    if (to->kind == EXCHANGE_DEFAULT || to->is_dead)
+        return ERR_INVALID;
+    enum err e = bind(r, x, f, &to->bindings, to, &b, out_is_new);
+    if (e != ERR_OK || !*out_is_new)
+        return e;
+    b->queue = NULL;
+    b->exchange = to;
+    b->to_exchange = 1;
+    router_touch(r);
+    return ERR_OK;
+}
+
+/* end_empty: x lost its last binding and is not kept without. What ends by that is ended here, too, one after the other
+ * and not one within the other: chains may be long. */
+static void end_empty(struct router *r, struct exchange *x)
+{
+    if (list_in(&x->ending))
+        return;
+    list_push(&r->ending, &x->ending);
+    if (r->is_ending)
+        return;
+    r->is_ending = true;
+    for (struct list_node *it = list_pop(&r->ending); it; it = list_pop(&r->ending)) {
+        struct exchange *gone = LIST_ITEM(it, struct exchange, ending);
+        if (gone->durable) /* without memory for this it comes back at the next start, with nothing bound to it */
+            (void)shard_append(r->shard, &(struct store_rec){.kind = STORE_EXCHANGE_END, .name = exchange_name(gone)});
+        exchange_delete(gone);
+    }
+    r->is_ending = false;
+}
+
 void router_unbind(struct router *r, struct binding *b)
 {
+    struct exchange *x = router_source(r, b);
     struct trie_node *node = trie_node(&r->trie, b->node);
     if (b->node_prev)
         b->node_prev->node_next = b->node_next;
@@ -176,10 +252,39 @@ void router_unbind(struct router *r, struct binding *b)
         b->node_next->node_prev = b->node_prev;
     list_del(&b->in_queue);
     trie_release(&r->trie, b->node);
-    pool_give(&r->bindings, b);
+    binding_give(r, x, b);
+    x->binding_n--;
     r->binding_n--;
     stat_sub(&r->shard->stats, STAT_BINDINGS, 1);
     router_touch(r);
+    if (UNLIKELY(x->auto_delete && x->binding_n == 0 && !x->is_dead))
+        end_empty(r, x);
+}
+
+static void unbind_source(struct router *r, const struct exchange *x, struct list *own)
+{
+    LIST_EACH(own, it)
+    {
+        struct binding *b = LIST_ITEM(it, struct binding, in_queue);
+        if (router_source(r, b) == x)
+            router_unbind(r, b);
+    }
+}
+
+void router_unbind_from(struct router *r, struct exchange *x)
+{
+    LIST_EACH(&x->outgoing, it)
+    router_unbind(r, &LIST_ITEM(it, struct outgoing, in_source)->binding);
+    if (x->binding_n == 0)
+        return;
+    BUG_ON(!x->is_builtin); /* which goes with its virtual host only */
+    LIST_EACH(&x->vhost->queues_all, qit)
+    unbind_source(r, x, &LIST_ITEM(qit, struct queue, all)->bindings);
+    uint32_t pos = 0;
+    const struct map *all = &x->vhost->exchanges;
+    for (struct exchange *to = map_next(all, &pos); to; to = map_next(all, &pos))
+        unbind_source(r, x, &to->bindings);
+    unbind_source(r, x, &x->bindings);
 }
 
 /* ---- the walk ----------------------------------------------------------------------------------------------- */
@@ -188,8 +293,12 @@ struct walk {
     struct router *r;
     uint32_t n;                    /* levels of the key */
     uint32_t id[TOPIC_LEVELS_MAX]; /* interned numbers, LEVEL_NONE where no filter has that level */
-    bool is_dollar;                /* the first level begins with '$' */
-    bool has_repeat;               /* some queue was met twice */
+    struct slice key;
+    enum exchange_kind split_for; /* how the key is cut into levels now; EXCHANGE_DEFAULT: not at all */
+    bool is_dollar;               /* the first level begins with '$' */
+    bool is_kept_out;             /* of topic exchanges: no topic, or below $SYS; and it began where that may be */
+    bool has_repeat;              /* some queue was met twice */
+    bool has_exchange;            /* some exchange was met */
     bool nomem;
 };
 
@@ -207,10 +316,14 @@ static void emit(struct walk *w, trie_at at)
             m->v = grown;
             m->cap = cap;
         }
+        m->v[m->n++] = b;
+        if (UNLIKELY(b->to_exchange)) {
+            w->has_exchange = true;
+            continue;
+        }
         if (b->queue->walk == w->r->walk)
             w->has_repeat = true;
         b->queue->walk = w->r->walk;
-        m->v[m->n++] = b;
     }
 }
 
@@ -272,26 +385,72 @@ static void walk_begin(struct router *r)
         trie_node(&r->trie, at)->mark = 0;
     LIST_EACH(&r->shard->vhost->queues_all, it)
     LIST_ITEM(it, struct queue, all)->walk = 0;
+    uint32_t pos = 0;
+    const struct map *exchanges = &r->shard->vhost->exchanges;
+    for (struct exchange *x = map_next(exchanges, &pos); x; x = map_next(exchanges, &pos))
+        x->walk = 0;
 }
 
-static bool split_key(struct walk *w, struct exchange *x, struct slice key)
+/* split_key: the key's levels for an exchange of this kind. False: none has so many. */
+static bool split_key(struct walk *w, enum exchange_kind kind)
 {
     const struct trie *t = &w->r->trie;
-    w->is_dollar = x->kind == EXCHANGE_TOPIC && key.len > 0 && key.p[0] == '$';
-    if (x->kind == EXCHANGE_FANOUT)
-        return true;
-    if (x->kind == EXCHANGE_DIRECT) {
-        w->id[w->n++] = trie_level_find(t, key);
+    if (w->split_for == kind)
+        return w->n <= TOPIC_LEVELS_MAX;
+    w->split_for = kind;
+    w->n = 0;
+    w->is_dollar = kind == EXCHANGE_TOPIC && w->key.len > 0 && w->key.p[0] == '$';
+    if (kind == EXCHANGE_DIRECT) {
+        w->id[w->n++] = trie_level_find(t, w->key);
         return true;
     }
     bool at_end = false;
-    struct slice level;
-    while (topic_next_level(&key, &at_end, &level)) { /* both: [MQTT-4.7.3-4] levels are compared byte for byte */
-        if (w->n == TOPIC_LEVELS_MAX)
+    struct slice level, rest = w->key;
+    while (topic_next_level(&rest, &at_end, &level)) { /* both: [MQTT-4.7.3-4] levels are compared byte for byte */
+        if (w->n == TOPIC_LEVELS_MAX) {
+            w->n++;
             return false;
+        }
         w->id[w->n++] = trie_level_find(t, level);
     }
     return true;
+}
+
+static void walk_exchange(struct walk *w, const struct exchange *x)
+{
+    if (x->kind == EXCHANGE_FANOUT) {
+        trie_at everything = trie_node(&w->r->trie, x->root)->many;
+        if (everything)
+            emit(w, everything);
+    } else if (split_key(w, x->kind)) {
+        walk_from(w, x->root, 0);
+    }
+}
+
+/* visit: what x matches; if that is nothing, what its alternate exchange does, and so on. */
+static void visit(struct walk *w, struct exchange *x)
+{
+    struct router *r = w->r;
+    while (x && x->walk != r->walk) {
+        uint32_t had = r->match.n;
+        x->walk = r->walk;
+        if (!w->is_kept_out || x->kind != EXCHANGE_TOPIC)
+            walk_exchange(w, x);
+        if (r->match.n != had || w->nomem)
+            return;
+        struct slice alternate = exchange_alternate(x);
+        x = alternate.len ? exchange_get(x->vhost, alternate) : NULL;
+    }
+}
+
+/* only_queues: takes the exchanges out of a match again. */
+static void only_queues(struct match_set *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n; i++)
+        if (!m->v[i]->to_exchange)
+            m->v[n++] = m->v[i];
+    m->n = n;
 }
 
 static int by_queue(const void *a, const void *b)
@@ -304,292 +463,60 @@ enum err router_match(struct router *r, struct exchange *x, struct slice key)
 {
     struct walk w;
     w.r = r;
-    w.n = 0;
-    w.has_repeat = w.nomem = false;
+    w.key = key;
+    w.split_for = EXCHANGE_DEFAULT;
+    w.is_kept_out = x->kind != EXCHANGE_TOPIC && (topic_is_sys(key) || !topic_is_name(key));
+    w.has_repeat = w.has_exchange = w.nomem = false;
     r->match.n = 0;
-    if (x->kind == EXCHANGE_DEFAULT || !split_key(&w, x, key))
+    if (x->kind == EXCHANGE_DEFAULT || x->is_dead)
         return ERR_OK;
     walk_begin(r);
-    walk_from(&w, x->root, 0);
+    visit(&w, x);
+    for (uint32_t i = 0; w.has_exchange && i < r->match.n; i++)
+        if (r->match.v[i]->to_exchange)
+            visit(&w, r->match.v[i]->exchange);
+    if (w.has_exchange)
+        only_queues(&r->match);
     if (w.has_repeat)
         qsort(r->match.v, r->match.n, sizeof(struct binding *), by_queue);
     return w.nomem ? ERR_NOMEM : ERR_OK;
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------- */
-
-static int by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-#define SET_NOTHING (UINT32_MAX - 1)
-enum {
-    SUB_IDS_MAX = UINT16_MAX
-}; /* what a binding set can hold; matching subscriptions of one session beyond it lose theirs */
-
-static bool ids_grow(struct router *r, uint32_t n)
-{
-    if (n <= r->ids_cap)
-        return true;
-    uint32_t *grown = mem_realloc(r->mem, r->ids, n * sizeof *grown);
-    if (!grown)
-        return false;
-    r->ids = grown;
-    r->ids_cap = n;
-    return true;
-}
-
-/* merge: the binding set of b[0..n), all of one queue; no-local ones are left out if `skip_no_local`. UINT32_MAX: out
- * of memory. *out_qos is only set when something is left; returns SET_NOTHING otherwise. */
-static uint32_t merge(struct router *r, struct binding **b, uint32_t n, bool skip_no_local, uint8_t *out_qos)
-{
-    uint32_t id_n = 0, left = 0;
-    uint8_t qos = 0;
-    bool rap = false;
-    if (!ids_grow(r, n))
-        return UINT32_MAX;
-    for (uint32_t i = 0; i < n; i++) {
-        if (skip_no_local && b[i]->no_local)
-            continue;
-        left++;
-        qos = MAX(qos, b[i]->qos); /* [MQTT-3.3.4-2]; 3.1.1: [MQTT-3.3.5-1]. The highest of the overlapping ones */
-        rap |= b[i]->retain_as_published;
-        if (b[i]->sub_id && id_n < SUB_IDS_MAX)
-            r->ids[id_n++] = b[i]->sub_id; /* [MQTT-3.3.4-3], [MQTT-3.3.4-4] all of them */
-    }
-    if (left == 0)
-        return SET_NOTHING;
-    *out_qos = qos;
-    if (id_n == 0)
-        return qos + (rap ? 3u : 0u);
-    qsort(r->ids, id_n, sizeof *r->ids, by_number);
-    return queue_set_intern(b[0]->queue, qos, rap, r->ids, (uint16_t)id_n);
-}
-
-bool router_merge_for(struct router *r, struct exchange *x, struct slice key, struct queue *q, uint32_t *out_set,
-                      uint8_t *out_qos)
-{
-    if (router_match(r, x, key) != ERR_OK)
-        return false;
-    for (uint32_t i = 0; i < r->match.n; i++) {
-        if (r->match.v[i]->queue != q)
-            continue;
-        uint32_t n = 1;
-        while (i + n < r->match.n && r->match.v[i + n]->queue == q)
-            n++;
-        *out_set = merge(r, r->match.v + i, n, true, out_qos);
-        return *out_set < SET_NOTHING;
-    }
-    return false;
-}
-
-static bool target_add(struct router *r, struct route *route, const struct target *t)
-{
-    if (route->target_n == route->target_cap) {
-        uint32_t cap = route->target_cap * 2;
-        struct target *had = route->target == &route->first ? NULL : route->target;
-        struct target *grown = mem_realloc(r->mem, had, cap * sizeof *grown);
-        if (!grown)
-            return false;
-        if (!had)
-            grown[0] = route->first;
-        route->target = grown;
-        route->target_cap = cap;
-    }
-    route->target[route->target_n++] = *t;
-    const struct queue *q = t->queue;
-    route->has_refuse |= q->policy->overflow == OVERFLOW_REJECT;
-    route->has_durable |= queue_is_durable(q);
-    return true;
-}
-
-static bool fill_by_name(struct router *r, struct route *route, struct exchange *x, struct slice key)
-{
-    struct queue *q = map_get(&x->vhost->queues, key);
-    if (!q)
-        return true;
-    return target_add(r, route, &(struct target){.queue = q, .set = 2, .qos = 2});
-}
-
-static bool fill_by_match(struct router *r, struct route *route, struct exchange *x, struct slice key)
-{
-    if (router_match(r, x, key) != ERR_OK)
-        return false;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < r->match.n; i += n) {
-        struct binding **b = r->match.v + i;
-        struct target t = {.queue = b[0]->queue};
-        for (n = 0; i + n < r->match.n && b[n]->queue == t.queue; n++)
-            t.has_no_local |= b[n]->no_local;
-        t.set = merge(r, b, n, false, &t.qos);
-        if (t.set == UINT32_MAX || !target_add(r, route, &t))
-            return false;
-    }
-    return true;
-}
-
-/* route_name: remembers what key the route is for. */
-static bool route_name(struct router *r, struct route *route, struct slice key)
-{
-    route->topic_len = 0;
-    if (route->topic_cap < key.len) {
-        uint8_t *grown = mem_realloc(r->mem, route->topic == route->near ? NULL : route->topic, key.len);
-        if (!grown)
-            return false;
-        route->topic = grown;
-        route->topic_cap = (uint32_t)key.len;
-    }
-    if (key.len)
-        memcpy(route->topic, key.p, key.len);
-    route->topic_len = (uint32_t)key.len;
-    return true;
-}
-
-static bool route_fill(struct router *r, struct route *route, struct exchange *x, struct slice key, uint64_t hash)
-{
-    route->gen = 0; /* not valid until complete */
-    route->serial = r->serial_next++;
-    route->target_n = 0;
-    route->has_refuse = route->has_durable = false;
-    if (!route_name(r, route, key))
-        return false;
-    route->exchange = x;
-    route->hash = hash;
-    for (;;) {
-        uint64_t gen = r->gen;
-        if (!(x->kind == EXCHANGE_DEFAULT ? fill_by_name(r, route, x, key) : fill_by_match(r, route, x, key)))
-            return false;
-        if (gen == r->gen)
-            break;
-        route->target_n = 0; /* a queue had to make its binding sets reusable: those of the first targets may be, too */
-    }
-    route->gen = r->gen;
-    return true;
-}
-
-static uint32_t way_of(uint32_t cache_n, uint64_t hash)
-{
-    return ((uint32_t)(hash >> 20) & (cache_n / 2 - 1)) * 2;
-}
-
-/* cache_grow: four times as many while topics keep missing; routes move, they are not copied, as connections point to
- * them. */
-static void cache_grow(struct router *r)
-{
-    uint32_t n = r->cache_n ? r->cache_n * 4 : CACHE_FIRST;
-    n = MIN(n, r->cache_max);
-    if (n <= r->cache_n)
-        return;
-    struct route_way *grown = mem_zalloc(r->mem, n * sizeof(*grown));
-    if (!grown)
-        return;
-    for (uint32_t i = 0; i < r->cache_n; i++) {
-        const struct route_way *w = &r->cache[i];
-        if (!w->route)
-            continue;
-        uint32_t way = way_of(n, w->route->hash); /* two ways of one old pair never exceed two ways of a new one */
-        grown[grown[way].route ? way + 1 : way] = *w;
-    }
-    mem_free(r->mem, r->cache);
-    r->cache = grown;
-    r->cache_n = n;
-    r->cache_fills = 0;
-}
-
-/* is_passing: with more topics than the cache can have, most of what is put in is pushed out before it is used again,
- * and every time costs the memory's answer. So only one in eight goes in where that pushes out something valid. */
-static bool is_passing(struct router *r, const struct route_way *way)
-{
-    uint32_t gen = (uint32_t)r->gen;
-    if (r->cache_n < r->cache_max || !way[0].route || !way[1].route || way[0].gen != gen || way[1].gen != gen)
-        return false;
-    return (++r->cache_passes & 7) != 0;
-}
-
-/* cache_slot: the route to fill for this hash: an empty way, a stale one, or the second (the first is the newer). NULL:
- * none this time. */
-static struct route *cache_slot(struct router *r, uint64_t hash)
-{
-    if (++r->cache_fills > r->cache_n)
-        cache_grow(r);
-    if (r->cache_n == 0)
-        return NULL;
-    struct route_way *way = r->cache + way_of(r->cache_n, hash);
-    if (is_passing(r, way))
-        return NULL;
-    if (!way[0].route || way[0].gen == (uint32_t)r->gen) { /* else the first one is stale, and reused where it is */
-        struct route_way second = way[1];
-        if (!second.route) {
-            second.route = pool_take(&r->routes);
-            if (!second.route)
-                return NULL;
-            route_init(second.route);
-        }
-        way[1] = way[0];
-        way[0] = second;
-    }
-    way[0].tag = (uint32_t)hash;
-    way[0].gen = (uint32_t)r->gen;
-    return way[0].route;
-}
-
-static uint64_t key_hash(const struct router *r, const struct exchange *x, struct slice key)
-{
-    return hash_bytes(r->trie.seed ^ (uintptr_t)x->root, key.p, key.len);
-}
-
-static const struct route *cache_find(const struct router *r, const struct exchange *x, struct slice key, uint64_t hash)
-{
-    if (r->cache_n == 0)
-        return NULL;
-    const struct route_way *way = r->cache + way_of(r->cache_n, hash);
-    for (int i = 0; i < 2; i++) {
-        const struct route *route = way[i].route;
-        if (way[i].tag == (uint32_t)hash && way[i].gen == (uint32_t)r->gen && route && route->hash == hash &&
-            route->gen == r->gen && route->exchange == x && route_is_for(route, key))
-            return route;
-    }
-    return NULL;
-}
-
-const struct route *router_cached(struct router *r, const struct exchange *x, struct slice key)
-{
-    const struct route *route = cache_find(r, x, key, key_hash(r, x, key));
-    stat_add(&r->shard->stats, STAT_ROUTE_HITS, route != NULL);
-    return route;
-}
-
-const struct route *router_route(struct router *r, struct exchange *x, struct slice key)
-{
-    uint64_t hash = key_hash(r, x, key);
-    const struct route *found = cache_find(r, x, key, hash);
-    stat_add(&r->shard->stats, found ? STAT_ROUTE_HITS : STAT_ROUTE_MISSES, 1);
-    if (found)
-        return found;
-    struct route *slot = key.len <= ROUTE_TOPIC_MAX ? cache_slot(r, hash) : NULL;
-    if (!slot)
-        slot = &r->scratch;
-    return route_fill(r, slot, x, key, hash) ? slot : NULL;
-}
-
 /* ---- for tests ---------------------------------------------------------------------------------------------- */
+
+/* check_list: the bindings of one target; returns how many. */
+static uint64_t check_list(const struct router *r, const struct list *own, const void *target, bool is_exchange)
+{
+    uint64_t n = 0;
+    LIST_EACH(own, it)
+    {
+        struct binding *b = LIST_ITEM(it, struct binding, in_queue);
+        BUG_ON((const void *)b->queue != target || b->to_exchange != is_exchange);
+        BUG_ON(node_find(r, b->node, own, target) != b);
+        BUG_ON(b->node_next && b->node_next->node_prev != b);
+        n++;
+    }
+    return n;
+}
 
 void router_check(const struct router *r)
 {
-    uint64_t n = 0;
+    uint64_t n = 0, source_n = 0;
     LIST_EACH(&r->shard->vhost->queues_all, it)
     {
         struct queue *q = LIST_ITEM(it, struct queue, all);
-        LIST_EACH(&q->bindings, bit)
-        {
-            struct binding *b = LIST_ITEM(bit, struct binding, in_queue);
-            BUG_ON(b->queue != q);
-            BUG_ON(node_find(r, b->node, q) != b);
-            BUG_ON(b->node_next && b->node_next->node_prev != b);
-            n++;
-        }
+        n += check_list(r, &q->bindings, q, false);
     }
-    BUG_ON(n != r->binding_n);
+    uint32_t pos = 0;
+    const struct map *exchanges = &r->shard->vhost->exchanges;
+    for (struct exchange *x = map_next(exchanges, &pos); x; x = map_next(exchanges, &pos)) {
+        uint32_t outgoing_n = 0;
+        n += check_list(r, &x->bindings, x, true);
+        BUG_ON(x->is_dead || trie_node(&r->trie, x->root)->value != x);
+        LIST_EACH(&x->outgoing, oit)
+        outgoing_n++;
+        BUG_ON(outgoing_n != (x->is_builtin ? 0 : x->binding_n));
+        source_n += x->binding_n;
+    }
+    BUG_ON(n != r->binding_n || source_n != n || !list_is_empty(&r->ending));
 }

@@ -7,7 +7,7 @@
  * root:
  *
  *     topic   filter tokens below the root        direct  the whole key as one literal level
- *     fanout  bindings on the root itself
+ *     fanout  one node for everything
  *
  * In front of the trie stands a cache from key to `struct route`, the merged result; it is checked by generation, so
  * binding and unbinding never walk it.
@@ -27,16 +27,20 @@ struct exchange;
 
 #define SUB_ID_BITS 28u /* what a Variable Byte Integer can say, MQTT 5 §1.5.5 */
 
-/* One subscription of a queue. owner: the router; in two lists; pooled. Its exchange is the root above its node. */
+/* One subscription of a queue, or of an exchange (to_exchange). owner: the router; in two lists; pooled. Its exchange
+ * is the root above its node. */
 struct binding {
-    struct list_node in_queue;             /* queue->bindings */
+    struct list_node in_queue;             /* queue->bindings or exchange->bindings */
     struct binding *node_prev, *node_next; /* trie node's list; the first is node->value */
-    struct queue *queue;
+    union {
+        struct queue *queue;
+        struct exchange *exchange; /* to_exchange */
+    };
     trie_at node : TRIE_NUMBER_BITS;
     uint32_t qos : 2;              /* cap 0..2 */
     uint32_t retain_handling : 2;  /* 0..2, MQTT 5 §3.8.3.1 */
     uint32_t sub_id : SUB_ID_BITS; /* MQTT 5 Subscription Identifier, 0: none */
-    uint32_t retain_as_published : 1, no_local : 1;
+    uint32_t retain_as_published : 1, no_local : 1, to_exchange : 1;
 };
 
 struct binding_opts {
@@ -89,6 +93,9 @@ struct router {
     struct mem *mem;
     struct trie trie;
     struct pool bindings, routes;
+    struct pool outgoing; /* bindings of exchanges that can be deleted, with their place in exchange->outgoing */
+    struct list ending;   /* exchanges that are deleted because their last binding went */
+    bool is_ending;
     uint64_t gen;            /* bumped by every bind, unbind and change of a queue that routes hold */
     struct route_way *cache; /* 2-way, cache_n slots (a power of two, or 0), grown with the topics up to cache_max */
     uint32_t cache_n, cache_max, cache_fills, cache_passes;
@@ -107,17 +114,36 @@ struct router {
 void router_init(struct router *r, struct shard *shard, uint32_t cache_max);
 /* router_fini: every binding must be gone. */
 void router_fini(struct router *r);
+/* routes_init, routes_fini: their part of core/route.c. */
+void routes_init(struct router *r, uint32_t cache_max);
+void routes_fini(struct router *r);
 
 /* router_bind: binds queue to exchange by filter; a second binding of the same pair replaces the options of the first.
  * *out_is_new tells which. ERR_NOMEM, ERR_INVALID (filter does not fit the exchange's kind). */
 enum err router_bind(struct router *r, struct exchange *x, const struct filter *f, struct queue *q,
                      const struct binding_opts *opts, struct binding **out, bool *out_is_new) MUST_CHECK;
 
+/* router_bind_exchange: what reaches x by filter goes on to exchange `to`, with the same key; *out_is_new: false: it
+ * did already. ERR_NOMEM, ERR_INVALID (filter, or one of them is a default exchange). router_find_exchange: that
+ * binding or NULL; it ends by router_unbind. */
+enum err router_bind_exchange(struct router *r, struct exchange *x, const struct filter *f, struct exchange *to,
+                              bool *out_is_new) MUST_CHECK;
+struct binding *router_find_exchange(struct router *r, struct exchange *x, const struct filter *f,
+                                     const struct exchange *to);
+
+/* router_source: the exchange a binding hangs on. */
+struct exchange *router_source(struct router *r, const struct binding *b);
+
 /* router_find: the binding of this queue with exactly this filter, or NULL. */
 struct binding *router_find(struct router *r, struct exchange *x, const struct filter *f, const struct queue *q);
 
-/* router_unbind: removes and frees one binding; prunes the trie. */
+/* router_unbind: removes and frees one binding; prunes the trie. An auto-delete exchange goes with the last binding of
+ * which it was the source, and its record with it: nobody may rely on the source behind this call unless he holds it.
+ */
 void router_unbind(struct router *r, struct binding *b);
+
+/* router_unbind_from: removes every binding of which x is the source. O(these); of a built-in one O(all). */
+void router_unbind_from(struct router *r, struct exchange *x);
 
 /* router_touch: forget all cached routes (a queue's policy or binding sets changed under them). */
 static inline void router_touch(struct router *r)
@@ -125,8 +151,10 @@ static inline void router_touch(struct router *r)
     r->gen++;
 }
 
-/* router_match: all bindings of x that match key, each once, grouped by queue, into r->match. Never calls out.
- * ERR_NOMEM leaves a short result and must be treated as "refuse the publish". */
+/* router_match: all bindings of queues that x reaches by key, each once, grouped by queue, into r->match: its own,
+ * those of exchanges bound to it (each exchange once, so circles end), and of alternate exchanges where an exchange on
+ * the way matched nothing. Never calls out. ERR_NOMEM leaves a short result and must be treated as "refuse the
+ * publish". */
 enum err router_match(struct router *r, struct exchange *x, struct slice key) MUST_CHECK;
 
 /* router_route: the merged targets for key: from the cache or made by router_match. The result is valid until the

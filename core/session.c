@@ -16,7 +16,9 @@
  *   3. sent_n counts the in-flight entries sent on THIS connection that have not given their slot back; <= quota.
  *   4. A session ends once; it is freed at the end of the turn.
  * Cost    about 150 bytes for a session; its queue and consumer come with the first subscription; 8 bytes per ticket
- * slot. Thread  own shard only. Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
+ *         slot.
+ * Thread  own shard only.
+ * Spec    MQTT 5 §3.1.2.5 (will), §3.1.2.11 (expiry), §4.4 (resend), §4.9 (flow control).
  */
 #include "core/session.h"
 
@@ -117,8 +119,10 @@ static void give_back(struct session *s, bool ends)
     while (it != &s->inflight.head) {
         struct entry *e = LIST_ITEM(it, struct entry, node);
         it = it->prev;
-        if (returns(s, e, ends)) {
-            queue_requeue(e);
+        if (e->state == ENTRY_LAPSED) {
+            entry_settle(e); /* nobody is left to answer it, and the message is elsewhere */
+        } else if (returns(s, e, ends)) {
+            queue_requeue(e, false);
         } else if (ends) {
             stat_add(&shard_of(s)->stats, STAT_DROP_CLOSED, e->state == ENTRY_SENT);
             entry_settle(e);
@@ -140,6 +144,10 @@ void session_end(struct session *s)
     stat_add(&shard->stats, STAT_DROP_CLOSED, flights_drop(s));
     LIST_EACH(&s->consumers, it)
     consumer_cancel(LIST_ITEM(it, struct consumer, in_session)); /* own and subscription queues go with it */
+    if (s->away) {
+        LIST_EACH(&s->away->owned, oit)
+        queue_delete(LIST_ITEM(oit, struct queue_own, of_owner)->queue);
+    }
     stat_sub(&shard->stats, STAT_SESSIONS_ONLINE, s->conn != NULL);
     if (s->conn)
         s->conn->session = NULL;
@@ -164,6 +172,17 @@ void session_free(struct session *s)
     mem_free(mem_of(s), s);
 }
 
+/* step_down: if c, which has left the line, was the single active consumer, the next one in it is. */
+static void step_down(struct consumer *c)
+{
+    struct queue_own *own = queue_own(c->queue);
+    if (!own || own->active != c)
+        return;
+    struct list_node *next = list_first(&c->queue->consumers);
+    own->active = next ? LIST_ITEM(next, struct consumer, in_queue) : NULL;
+    queue_mark(c->queue);
+}
+
 /* members_away, members_back: the shares of a session in queues of others, while it has no connection. */
 static void members_away(struct session *s)
 {
@@ -176,6 +195,7 @@ static void members_away(struct session *s)
             list_del(&k->in_queue);
             k->queue->away_n++;
         }
+        step_down(k);
         k->is_parked = 0;
         k->is_away = 1;
     }
@@ -188,7 +208,7 @@ static void members_back(struct session *s)
         struct consumer *k = LIST_ITEM(it, struct consumer, in_session);
         if (!k->is_away)
             continue;
-        list_push(&k->queue->consumers, &k->in_queue);
+        queue_line_up(k->queue, k);
         k->is_away = 0;
         k->queue->away_n--;
     }
@@ -220,9 +240,11 @@ bool session_away(struct session *s)
     if (s->away)
         return true;
     s->away = mem_zalloc(mem_of(s), sizeof *s->away);
-    if (s->away)
-        s->away->session = s;
-    return s->away != NULL;
+    if (!s->away)
+        return false;
+    s->away->session = s;
+    list_init(&s->away->owned);
+    return true;
 }
 
 static void will_publish(struct session *s)
@@ -288,7 +310,11 @@ void session_detach(struct session *s, enum close_reason why)
     s->sent_n = 0;
     s->resend = NULL;
     LIST_EACH(&s->inflight, it)
-    LIST_ITEM(it, struct entry, node)->counted = 0;
+    {
+        struct entry *e = LIST_ITEM(it, struct entry, node);
+        e->counted = 0;
+        e->in_tx = 0; /* a transaction ends with its connection */
+    }
     give_back(s, false);
     leave(s);
 }
@@ -357,8 +383,11 @@ struct consumer *consumer_new(struct queue *q, struct session *s, enum ack_mode 
     c->prefetch = prefetch;
     c->qos = qos;
     c->mode = mode;
-    list_push(&q->consumers, &c->in_queue);
+    queue_line_up(q, c);
     list_push(&s->consumers, &c->in_session);
+    if (UNLIKELY(q->policy->single_active) && !queue_own(q)->active)
+        queue_own(q)->active = c; /* the first that came */
+    queue_used(q);
     queue_mark(q);
     return c;
 }
@@ -417,12 +446,15 @@ void consumer_cancel(struct consumer *c)
     list_del(&c->in_session);
     if (s->queue == q)
         s->queue = NULL;
+    step_down(c);
     c->up = NULL;
     c->is_cancelled = 1;
     if (c->inflight_n == 0)
         consumer_free(c);
-    if (queue_is_deserted(q) && (q->owner == s || q->policy->auto_delete))
+    if (queue_is_deserted(q) && ((q->owner == s && !q->name) || q->policy->auto_delete))
         queue_delete(q);
+    else
+        queue_used(q);
 }
 
 void consumer_settled(struct consumer *c)
@@ -435,7 +467,7 @@ void consumer_settled(struct consumer *c)
 /* member_unpark: it is asked again. */
 static void member_unpark(struct consumer *c)
 {
-    list_push(&c->queue->consumers, &c->in_queue);
+    queue_line_up(c->queue, c);
     c->queue->away_n--;
     c->is_parked = 0;
 }
@@ -483,90 +515,6 @@ void session_resend(struct session *s)
         session_wake(s);
 }
 
-/* ---- inbound QoS 2 ------------------------------------------------------------------------------------------ */
-
-/* rx_place: where in v the id is, or would be. */
-static uint32_t rx_place(const struct rx_ids *rx, uint16_t id)
-{
-    uint32_t lo = rx->first, hi = rx->first + rx->n;
-    if (rx->n && rx->v[hi - 1] < id)
-        return hi;
-    if (rx->n && rx->v[lo] >= id)
-        return lo;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (rx->v[mid] < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
-static bool rx_is_at(const struct rx_ids *rx, uint32_t at, uint16_t id)
-{
-    return at < rx->first + rx->n && rx->v[at] == id;
-}
-
-bool rx_has(const struct session *s, uint16_t id)
-{
-    return s->rx && rx_is_at(s->rx, rx_place(s->rx, id), id);
-}
-
-/* rx_room: room for one more behind the last. */
-static struct rx_ids *rx_room(struct session *s)
-{
-    struct rx_ids *rx = s->rx;
-    if (rx && rx->first + rx->n < rx->cap)
-        return rx;
-    if (rx && rx->first >= rx->cap / 2) { /* half of it has gone from the front */
-        memmove(rx->v, rx->v + rx->first, rx->n * sizeof *rx->v);
-        rx->first = 0;
-        return rx;
-    }
-    uint32_t cap = rx ? rx->cap * 2 : 8;
-    rx = mem_realloc(mem_of(s), rx, sizeof *rx + cap * sizeof rx->v[0]);
-    if (!rx)
-        return NULL;
-    if (!s->rx)
-        rx->first = rx->n = 0;
-    rx->cap = cap;
-    s->rx = rx;
-    return rx;
-}
-
-enum err rx_add(struct session *s, uint16_t id, uint32_t max)
-{
-    if (rx_n(s) >= max)
-        return ERR_FULL;
-    struct rx_ids *rx = rx_room(s);
-    if (!rx)
-        return ERR_NOMEM;
-    uint32_t at = rx_place(rx, id), end = rx->first + rx->n;
-    memmove(rx->v + at + 1, rx->v + at, (end - at) * sizeof *rx->v);
-    rx->v[at] = id;
-    rx->n++;
-    return ERR_OK;
-}
-
-bool rx_del(struct session *s, uint16_t id)
-{
-    struct rx_ids *rx = s->rx;
-    if (!rx)
-        return false;
-    uint32_t at = rx_place(rx, id), end = rx->first + rx->n;
-    if (!rx_is_at(rx, at, id))
-        return false;
-    if (at == rx->first)
-        rx->first++;
-    else
-        memmove(rx->v + at, rx->v + at + 1, (end - at - 1) * sizeof *rx->v);
-    rx->n--;
-    if (rx->n == 0)
-        rx->first = 0;
-    return true;
-}
-
 /* ---- for tests ---------------------------------------------------------------------------------------------- */
 
 void session_check(const struct session *s)
@@ -577,9 +525,9 @@ void session_check(const struct session *s)
     {
         const struct entry *e = LIST_ITEM(it, struct entry, node);
         const struct flight *f = tickets_get(s, e->ticket);
-        BUG_ON(e->state == ENTRY_READY || !f || flight_entry(f) != e);
+        BUG_ON(entry_in_queue(e) || !f || flight_entry(f) != e);
         BUG_ON(!e->at.consumer || e->at.consumer->session != s);
-        BUG_ON((e->state == ENTRY_RECEIVED) != (e->msg == NULL));
+        BUG_ON((e->state >= ENTRY_RECEIVED) != (e->msg == NULL));
         sent += e->counted;
         n++;
     }

@@ -19,6 +19,7 @@
 #include "core/base/list.h"
 #include "core/base/slice.h"
 #include "core/base/wheel.h"
+#include "core/brake.h"
 #include "core/close.h"
 #include "core/flight.h"
 #include "core/msg.h"
@@ -33,10 +34,14 @@ enum ack_mode {
     ACK_CUMULATIVE, /* STOMP client: one ack settles all earlier ones of this consumer */
 };
 
-/* What a session needs that may outlive its connection or leaves a will. owner: session */
+/* What only some sessions need: those that may outlive their connection, leave a will, own queues, or are slowed down.
+ * owner: session */
 struct away {
     struct session *session;
-    const struct msg *will; /* NULL: none */
+    struct list owned;               /* exclusive named queues: queue_own.of_owner; they end with it */
+    struct brake brake, bytes_brake; /* max_publish_rate, max_publish_bytes_rate */
+    mono_ms paused_until, peek_at;   /* while conn->is_paused (core/conn_pause.c) */
+    const struct msg *will;          /* NULL: none */
     uint32_t will_delay_s;
     mono_ms will_at, expires_at; /* while offline; 0: none */
     struct wtimer timer;         /* the sooner of the two */

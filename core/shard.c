@@ -6,7 +6,8 @@
  *     2 ready     read, decode, route: entries are pushed, QoS 0 is encoded, nothing is sent
  *     3 timers    keep-alive, expiry, delays; a budget
  *     4 store     the turn's records are submitted; what is durable is answered
- *     5 flush     dirty queues are dispatched, dirty connections end or are sent; a few rounds, as one causes the other
+ *     5 flush     dirty queues are dispatched, dead letters published, dirty connections end or are sent; a few rounds,
+ *                 as one causes the other
  *     6 graves    what was closed is freed
  *
  * Invariants
@@ -51,7 +52,7 @@ static void on_failed(void *ctx)
 
 lsn_t shard_append(struct shard *s, const struct store_rec *rec)
 {
-    if (!s->store)
+    if (!s->store || s->is_freeing)
         return 0;
     if (s->store_failed)
         return LSN_FAILED;
@@ -201,7 +202,7 @@ static void bury(struct shard *s);
 void shard_free(struct shard *s)
 {
     s->loop->on_turn = NULL;
-    s->is_stopping = true;
+    s->is_stopping = s->is_freeing = true;
     LIST_EACH(&s->conns, it)
     {
         struct conn *c = LIST_ITEM(it, struct conn, all);
@@ -270,6 +271,7 @@ struct vhost *vhost_new(struct shard *s, struct slice name)
     v->policy_named = (struct queue_policy){.bytes_max = s->limits.named_queue_bytes_max,
                                             .len_max = s->limits.named_queue_max,
                                             .overflow = OVERFLOW_REJECT,
+                                            .ack_ms = s->limits.ack_ms,
                                             .durable = true,
                                             .keep_qos0 = true};
     map_init(&v->exchanges, mem, exchange_key, s->seed);
@@ -277,7 +279,10 @@ struct vhost *vhost_new(struct shard *s, struct slice name)
     map_init(&v->sessions, shard_mem(s, MEM_SESSION), session_key, s->seed + 2);
     map_init(&v->groups, shard_mem(s, MEM_QUEUE), queue_key, s->seed + 3);
     map_init(&v->members, shard_mem(s, MEM_SESSION), member_key, s->seed + 4);
+    map_init(&v->dsubs, shard_mem(s, MEM_QUEUE), queue_key, s->seed + 5);
     delayed_init(&v->delayed, v);
+    dead_letters_init(&v->dead_letters, v);
+    v->exchange_next = 1;
     router_init(&v->router, s, (uint32_t)s->limits.route_cache_n);
     struct exchange *direct, *fanout;
     bool ok = retained_init(&v->retained, s) == ERR_OK;
@@ -285,10 +290,13 @@ struct vhost *vhost_new(struct shard *s, struct slice name)
     ok = ok && exchange_declare(v, SLICE("amq.topic"), EXCHANGE_TOPIC, true, &v->topic_exchange) == ERR_OK;
     ok = ok && exchange_declare(v, SLICE("amq.direct"), EXCHANGE_DIRECT, true, &direct) == ERR_OK;
     ok = ok && exchange_declare(v, SLICE("amq.fanout"), EXCHANGE_FANOUT, true, &fanout) == ERR_OK;
-    if (ok)
-        return v;
-    vhost_free(v);
-    return NULL;
+    if (!ok) {
+        vhost_free(v);
+        return NULL;
+    }
+    brake_init(&v->topic_exchange->brake, s->limits.topic_rate, s->now);
+    v->topic_exchange->has_brake = s->limits.topic_rate != 0;
+    return v;
 }
 
 void vhost_free(struct vhost *v)
@@ -299,6 +307,7 @@ void vhost_free(struct vhost *v)
     LIST_EACH(&s->dead_queues, dit)
     LIST_ITEM(dit, struct queue, all)->is_dirty = 0;
     bury(s);
+    delayed_fini(&v->delayed);
     for (;;) {
         uint32_t pos = 0;
         struct exchange *x = map_next(&v->exchanges, &pos);
@@ -306,13 +315,14 @@ void vhost_free(struct vhost *v)
             break;
         exchange_free(x);
     }
-    delayed_fini(&v->delayed);
+    dead_letters_fini(&v->dead_letters);
     retained_fini(&v->retained);
     router_fini(&v->router);
     map_fini(&v->exchanges);
     map_fini(&v->queues);
     map_fini(&v->sessions);
     map_fini(&v->groups);
+    map_fini(&v->dsubs);
     map_fini(&v->members);
     if (s->vhost == v)
         s->vhost = NULL;
@@ -393,7 +403,10 @@ static void serve_timers(struct shard *s)
             session_timer(CONTAINER_OF(t, struct away, timer), s->now);
             break;
         case TIMER_ENTRY:
-            queue_expire(&CONTAINER_OF(t, struct entry_timer, timer)->entry);
+            queue_entry_timer(&CONTAINER_OF(t, struct entry_timer, timer)->entry);
+            break;
+        case TIMER_QUEUE:
+            queue_unused(CONTAINER_OF(t, struct queue_own, unused));
             break;
         case TIMER_RETAINED:
             retained_expire(CONTAINER_OF(t, struct retained_item, timer));
@@ -451,6 +464,7 @@ void shard_flush_some(struct shard *s)
         return;
     s->in_flush = true;
     dispatch_dirty(s);
+    dead_letters_send(&s->vhost->dead_letters);
     flush_dirty(s, false);
     s->in_flush = false;
 }
@@ -460,7 +474,9 @@ static void flush(struct shard *s)
     s->in_flush = true;
     for (unsigned round = 0; round < FLUSH_ROUNDS && (s->dirty_queue_first || s->dirty_first); round++) {
         dispatch_dirty(s);
+        dead_letters_send(&s->vhost->dead_letters);
         flush_dirty(s, true);
+        dead_letters_send(&s->vhost->dead_letters); /* of consumers that left */
     }
     s->in_flush = false;
 }
@@ -499,6 +515,7 @@ bool shard_turn(struct shard *s)
     (void)mailbox_drain(&s->mailbox, s);
     serve_ready(s);
     serve_timers(s);
+    dead_letters_send(&s->vhost->dead_letters);
     if (s->store)
         store_submit(s->store);
     flush(s);
@@ -552,6 +569,8 @@ void shard_check(struct shard *s)
     {
         queue_check(LIST_ITEM(qit, struct queue, all));
         entries += LIST_ITEM(qit, struct queue, all)->ready_n;
+        const struct queue_own *own = queue_own(LIST_ITEM(qit, struct queue, all));
+        entries += own ? own->waiting_n : 0;
         queues++;
     }
     router_check(&s->vhost->router);

@@ -27,6 +27,7 @@
 #include "core/base/rng.h"
 #include "core/base/wheel.h"
 #include "core/close.h"
+#include "core/dead_letter.h"
 #include "core/delayed.h"
 #include "core/limits.h"
 #include "core/loop.h"
@@ -75,8 +76,11 @@ struct vhost {
     struct retained retained;
     struct map exchanges, queues, sessions; /* by name, by name, by id */
     struct map groups;                      /* shared queues, by "group/filter" */
+    struct map dsubs;                       /* durable subscriptions, by key */
     struct map members;                     /* consumers with is_member, by queue and session */
     struct delayed delayed;
+    struct dead_letters dead_letters;
+    uint32_t exchange_next; /* number of the next exchange */
     struct list queues_all;
     struct exchange *default_exchange; /* "": a key is a queue's name */
     struct exchange *topic_exchange;   /* amq.topic */
@@ -99,7 +103,11 @@ struct shard_config {
     bool session_drop_head;    /* a full session queue drops its oldest message, not the new one */
     bool check_payload_format; /* payloads that claim to be UTF-8 must be */
     bool retain_available;     /* false: retained publishes are refused */
-    bool queue_qos0;           /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
+    uint8_t
+        topic_dialect; /* what separates levels in STOMP's /topic/ (enum stomp_dialect): 0 '.' and '/', 1 '.', 2 '/' */
+    bool stomp_persistent;  /* SEND without persistent: is persistent */
+    bool stomp_strict_host; /* CONNECT with another host: than "/" or this broker's names is refused */
+    bool queue_qos0;        /* mosquitto's queue_qos0_messages: QoS 0 waits for offline sessions too */
 };
 
 struct shard {
@@ -142,7 +150,9 @@ struct shard {
     uint64_t turn_out;    /* bytes that output holds since the last flush: copies, kept messages, input referred to */
     uint32_t dirty_n;     /* connections on the dirty list */
     uint64_t number_next; /* for conns, sessions, queues */
+    const struct queue *refused; /* broker_refused */
     bool is_stopping;
+    bool is_freeing; /* shard_free: what ends now did not end for the store */
     mono_ms stop_grace_ms;
     bool in_flush;
     void (*on_stopped)(void *ctx); /* after shard_stop: every connection is gone */
@@ -189,7 +199,7 @@ void shard_mark_dirty(struct shard *s, struct conn *c);
 void shard_mark_ready(struct shard *s, struct conn *c);
 
 /* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
-enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS };
+enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS, TIMER_QUEUE };
 
 /* shard_arm: (re)arms; MONO_NEVER disarms. */
 void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);

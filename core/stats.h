@@ -23,9 +23,12 @@
     X(LOGINS, counter, "logins accepted: sessions that got a connection")                                              \
     X(QUEUES, gauge, "queues of every kind")                                                                           \
     X(BINDINGS, gauge, "bindings (subscriptions)")                                                                     \
+    X(EXCHANGES, gauge, "exchanges, those that are built in too")                                                      \
+    X(DURABLE_SUBS, gauge, "durable STOMP subscriptions")                                                              \
     X(GROUPS, gauge, "shared subscriptions (groups)")                                                                  \
     X(MEMBERS, gauge, "members of groups and consumers of named queues, over all MQTT sessions")                       \
     X(DELAYED, gauge, "messages waiting for their delay")                                                              \
+    X(RETRYING, gauge, "messages waiting for their next attempt")                                                      \
     X(RETAINED, gauge, "retained messages")                                                                            \
     X(ENTRIES, gauge, "messages waiting or in flight, over all queues")                                                \
     X(BYTES_IN, counter, "bytes received")                                                                             \
@@ -41,12 +44,20 @@
     X(DELIVERED, counter, "deliveries handed to adapters, first time or again")                                        \
     X(REDELIVERED, counter, "deliveries that were not the first")                                                      \
     X(SETTLED, counter, "deliveries acknowledged")                                                                     \
+    X(LAPSED, counter, "deliveries taken back because they were not answered in time")                                 \
+    X(DEAD_LETTERED, counter, "messages published to a dead-letter exchange")                                          \
+    X(TX_COMMITTED, counter, "transactions committed")                                                                 \
+    X(TX_ABORTED, counter, "transactions aborted, refused or left open")                                               \
+    X(PAUSES, counter, "times a connection was not read because it published faster than a rate limit")                \
     X(DROP_FULL, counter, "dropped: the queue was full (drop-new)")                                                    \
     X(DROP_HEAD, counter, "dropped: the queue was full, its oldest went (drop-head)")                                  \
     X(DROP_EXPIRED, counter, "dropped: message expiry or TTL")                                                         \
     X(DROP_OFFLINE, counter, "dropped: QoS 0 for a session without a connection")                                      \
     X(DROP_NOMEM, counter, "dropped: out of memory")                                                                   \
     X(DROP_REJECTED, counter, "dropped: a consumer rejected it and there is no dead-letter exchange")                  \
+    X(DROP_RETURNED, counter, "dropped: came back more often than x-delivery-limit, and no dead-letter exchange")      \
+    X(DROP_CYCLE, counter, "dropped: a dead letter on its way back to where it died")                                  \
+    X(DROP_PURGED, counter, "dropped: its queue was purged")                                                           \
     X(DROP_TOO_BIG, counter, "dropped: larger than the receiver's Maximum Packet Size")                                \
     X(DROP_CLOSED, counter, "dropped: the queue or session it waited in ended")                                        \
     X(TURNS, counter, "turns of the loop")                                                                             \

@@ -21,23 +21,40 @@
 #include "core/base/slice.h"
 #include "core/msg.h"
 
+struct queue_policy;
+struct exchange_spec;
+
 enum store_kind {
     STORE_PUBLISH = 1, /* msg, target[target_n], session + rx_id when inbound QoS 2. With one target whose queue is 0 it
-                          waits for its delay: name = exchange, due */
+                          waits for its delay: name = exchange, due. With `of` it is a dead letter: it settles `of` in
+                          `queue`, too. flags: STORE_PUBLISH_RETAINED */
     STORE_SETTLE,      /* queue, lsn of the publish: this queue is done with it */
     STORE_RETAIN,      /* msg: set; payload empty: cleared */
     STORE_SESSION,     /* session, name, expiry_s: created or changed */
     STORE_SESSION_END, /* session */
-    STORE_QUEUE,       /* queue, session (owner or 0), name, flags (STORE_QUEUE_...) */
+    STORE_QUEUE,       /* queue, session (owner or 0), name, flags (STORE_QUEUE_...), policy (NULL: the default) */
     STORE_QUEUE_END,   /* queue */
-    STORE_BIND,        /* queue, name = exchange, key = filter in MQTT spelling, qos, sub_id, flags */
-    STORE_UNBIND,      /* queue, name, key */
-    STORE_RX_RELEASE,  /* session, rx_id: inbound QoS 2 id is free again */
+    STORE_BIND,       /* queue, name = exchange, key = filter in MQTT spelling, qos, sub_id, flags. queue 0: an exchange
+                         is bound, `to` names it */
+    STORE_UNBIND,     /* queue, name, key, to */
+    STORE_RX_RELEASE, /* session, rx_id: inbound QoS 2 id is free again */
     STORE_MEMBER, /* queue, session, qos, sub_id, flags (retain as published): consumes a queue that is not its own */
-    STORE_MEMBER_END, /* queue, session */
+    STORE_MEMBER_END,   /* queue, session */
+    STORE_EXCHANGE,     /* name, exchange */
+    STORE_EXCHANGE_END, /* name */
+    STORE_TX,           /* the records up to STORE_TX_END are one unit: replay visits all of them or none */
+    STORE_TX_END, /* flags STORE_TX_VOID: nothing of the unit happened: one of its records could not be appended */
 };
 
-enum { STORE_QUEUE_GROUP = 1 /* name is "group/filter" of a shared subscription */ };
+enum {
+    STORE_QUEUE_GROUP = 1, /* name is "group/filter" of a shared subscription */
+    STORE_QUEUE_DSUB = 2,  /* name is the key of a durable subscription */
+    STORE_TX_VOID = 1,
+};
+
+enum {
+    STORE_PUBLISH_RETAINED = 1, /* it is a STORE_RETAIN, too */
+};
 
 struct store_target {
     uint64_t queue;
@@ -53,7 +70,9 @@ struct store_rec {
     uint64_t queue, session;
     lsn_t lsn; /* replay: its own; SETTLE: the publish it settles is in `of` */
     lsn_t of;
-    struct slice name, key;
+    struct slice name, key, to;
+    const struct queue_policy *policy;
+    const struct exchange_spec *exchange;
     wall_ms due;
     uint32_t expiry_s, sub_id;
     uint16_t rx_id;

@@ -14,6 +14,8 @@
  */
 #include "core/topic.h"
 
+#include "core/base/utf8.h"
+
 uint32_t topic_levels(struct slice topic)
 {
     uint32_t n = 1;
@@ -81,6 +83,18 @@ bool filter_is_equal(const struct filter *a, const struct filter *b)
             return false;
     }
     return true;
+}
+
+bool topic_is_name(struct slice topic)
+{
+    return topic.len > 0 && topic.len <= TOPIC_BYTES_MAX && slice_find(topic, '+') < 0 && slice_find(topic, '#') < 0 &&
+           utf8_is_mqtt(topic.p, topic.len); /* both: [MQTT-3.3.2-2], [MQTT-4.7.3-1], [MQTT-4.7.3-2] */
+}
+
+bool topic_is_sys(struct slice topic)
+{
+    static const struct slice sys = {(const uint8_t *)"$SYS", 4};
+    return slice_starts_with(topic, sys) && (topic.len == sys.len || topic.p[sys.len] == '/');
 }
 
 bool filter_is_modest(const struct filter *f, uint64_t levels_max)

@@ -41,6 +41,13 @@ uint32_t topic_levels(struct slice topic);
  * "a//b" gives "a", "", "b"; "/" gives "", "". */
 bool topic_next_level(struct slice *rest, bool *at_end, struct slice *out_level);
 
+/* topic_is_name: may a message be published to it in a topic exchange: 1 to TOPIC_BYTES_MAX bytes of UTF-8 without NUL,
+ * '+' and '#'? Keys elsewhere and names of queues are any bytes. */
+bool topic_is_name(struct slice topic);
+
+/* topic_is_sys: "$SYS" or below it, which only the broker writes; not "$SYSTEM". */
+bool topic_is_sys(struct slice topic);
+
 /* filter_from_mqtt: splits a filter in MQTT spelling into tok[TOPIC_LEVELS_MAX]: "+" → ONE, "#" → MANY (wherever it
  * stands: that '#' comes last is the MQTT adapter's rule), else LITERAL. ERR_TOO_BIG beyond TOPIC_LEVELS_MAX levels. */
 enum err filter_from_mqtt(struct slice text, struct token *tok, struct filter *out) MUST_CHECK;

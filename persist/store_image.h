@@ -9,12 +9,18 @@
  *     apply(record 1), apply(record 2), ...  ─►  visit(each living record, in LSN order)
  *
  * Living means
- *   PUBLISH   some target is not settled and its queue not ended: visited with those targets only; or its inbound QoS 2
- * id is not released and its session not ended: visited with rx_id, and with msg NULL once no target is left RETAIN the
- * last of its topic, unless that one cleared it SESSION   until its end; a change is folded into the first record and
- * keeps that one's LSN, so that a session is always visited before what refers to it QUEUE     until its end or its
- * owner's; changes as for SESSION BIND      until unbound or its queue's end; changes as for SESSION the rest  never:
- * they are what ends the others
+ *   PUBLISH   some target is not settled and its queue not ended: visited with those targets only; or its inbound
+ *             QoS 2 id is not released and its session not ended: visited with rx_id, and with msg NULL once no
+ *             target is left. What a dead letter settles is settled: it is visited without `of`
+ *   RETAIN    the last of its topic, unless that one cleared it. A PUBLISH with STORE_PUBLISH_RETAINED counts as
+ *             one, which is visited behind it, with the same LSN
+ *   SESSION   until its end; a change is folded into the first record and keeps that one's LSN, so that a session is
+ *             always visited before what refers to it
+ *   QUEUE     until its end or its owner's; changes as for SESSION
+ *   EXCHANGE  until its end; changes as for SESSION
+ *   BIND      until unbound, or its queue's end, or that of either exchange; changes as for SESSION
+ *   MEMBER    until its end, its queue's or its session's; changes as for SESSION
+ *   the rest  never: they are what ends the others, or say which records are one unit
  *
  * Thread: one at a time.
  */
@@ -31,13 +37,12 @@ struct store_image;
 /* One record that owns what it points to, but for the message. Freed with mem_free. */
 struct rec_copy {
     struct list_node node; /* for the holder */
-    struct store_rec rec;  /* target, name and key point into this block */
+    struct store_rec rec;  /* all it points to but the message lies in this block */
     size_t bytes;          /* of this block and of the message */
     struct store_target target[];
 };
 
-/* rec_copy_new: copies rec and its targets, name and key; rec.msg is the same pointer and not held. NULL: out of
- * memory. */
+/* rec_copy_new: copies rec and what it points to; rec.msg is the same pointer and not held. NULL: out of memory. */
 struct rec_copy *rec_copy_new(struct mem *mem, const struct store_rec *rec) MUST_CHECK;
 
 /* store_image_new: an empty one; NULL when out of memory. `mem` must outlive it. */
@@ -47,11 +52,15 @@ struct store_image *store_image_new(struct mem *mem) MUST_CHECK;
 void store_image_free(struct store_image *img);
 
 /* store_image_apply: the next record of the log, rec->lsn greater than all before. Everything is copied, the message
- * included. ERR_NOMEM: nothing has changed. Not from within visit (BUG_ON). */
+ * included. Of a unit (STORE_TX) nothing is visited before its end. ERR_NOMEM: nothing has changed, but if rec ended a
+ * unit: then all of it is done before anything else is. Not from within visit (BUG_ON). */
 enum err store_image_apply(struct store_image *img, const struct store_rec *rec) MUST_CHECK;
 
+/* store_image_cut: the log ends here, and another life begins: a unit without its end is forgotten. */
+void store_image_cut(struct store_image *img);
+
 /* store_image_visit: every living record in LSN order, until visit returns an error, which is then returned. What the
- * record points to lives until visit returns; a message may be held longer, but not beyond the image. */
+ * record points to lives until visit returns; a message may be held longer, but not beyond the image. ERR_NOMEM. */
 enum err store_image_visit(struct store_image *img, store_visit_fn visit, void *ctx) MUST_CHECK;
 
 /* store_image_lsn: of the last record applied, 0: none. */

@@ -90,6 +90,8 @@ static enum err store_mem_open(struct store *base)
     struct store_mem *s = ours(base);
     BUG_ON(s->is_open || base->on_durable == NULL || base->on_failed == NULL);
     s->is_open = true;
+    if (s->keep)
+        store_image_cut(s->image);
     s->last = s->submitted = s->flying = s->durable = s->keep ? store_image_lsn(s->image) : 0;
     return ERR_OK;
 }

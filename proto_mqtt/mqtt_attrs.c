@@ -75,7 +75,8 @@ static void put_attr(struct mqtt_props_writer *w, const struct attr *a)
     if (a->key.len > MQTT_STRING_BYTES_MAX || a->value.len > MQTT_STRING_BYTES_MAX)
         return;
     switch (a->id) {
-    case ATTR_USER: /* [MQTT-3.3.2-17] all of them, in order */
+    case ATTR_DEATH: /* the same to the peer; what it publishes under these names is its own property again */
+    case ATTR_USER:  /* [MQTT-3.3.2-17] all of them, in order */
         mqtt_props_put_user(w, a->key, a->value);
         break;
     case ATTR_CONTENT_TYPE: /* [MQTT-3.3.2-20] */

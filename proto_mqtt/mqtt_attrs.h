@@ -9,6 +9,7 @@
  *     User Property ⇄ USER, in order [MQTT-3.3.2-17, -18]     Content Type ⇄ CONTENT_TYPE [MQTT-3.3.2-20]
  *     Response Topic ⇄ REPLY_TO [MQTT-3.3.2-15]               Correlation Data ⇄ CORRELATION [MQTT-3.3.2-16]
  *     Payload Format Indicator 1 ⇄ IS_TEXT, 0 ⇄ IS_BYTES [MQTT-3.3.2-4]     REPLY_DEST, DESTINATION: not for MQTT peers
+ *     User Property ⇐ DEATH: the dead-letter history, which only the broker writes
  */
 
 #include "core/base/buf.h"

@@ -113,12 +113,13 @@ static enum err encode_aliased(struct conn *c, struct outv *o, const struct msgv
 enum { QUEUE_TOPIC_BYTES = 7 + 255 };
 
 /* queue_topic: what a message from a named queue is called, so that the peer can tell which of its filters it is for:
- * "$queue/" and the name, if the name is all there is to its topic. Other messages keep theirs. */
+ * "$queue/" and the name, if the name is all there is to its topic, or if what it was published by elsewhere is no
+ * topic [MQTT-3.3.2-2], [MQTT-1.5.4-2]; the peer's filter spells that name. Other messages keep theirs. */
 static struct slice queue_topic(const struct queue *q, struct slice topic, uint8_t *out)
 {
     static const struct slice prefix = {(const uint8_t *)"$queue/", 7};
     if (q->is_group || q->name_len == 0 || prefix.len + q->name_len > QUEUE_TOPIC_BYTES ||
-        !slice_eq(queue_name(q), topic))
+        (!slice_eq(queue_name(q), topic) && mqtt_topic_name_is_valid(topic)))
         return topic;
     memcpy(out, prefix.p, prefix.len);
     memcpy(out + prefix.len, q->name, q->name_len);

@@ -11,7 +11,9 @@
  * settles it and all earlier ones of that subscription, NACK likewise.
  *
  * Invariants
- *   1. An id that names no delivery waiting for an answer changes nothing and ends the connection.
+ *   1. An id that names no delivery waiting for an answer changes nothing and ends the connection. One that was not
+ * answered in time still waits for it, for its place in the prefetch is taken until then: that is no error, and changes
+ * nothing else.
  *   2. What an ACK settled stays settled: a RECEIPT for it comes when the store has it.
  * Cost    O(1); cumulative: O(deliveries in flight).
  * Thread  the shard's own.
@@ -20,16 +22,20 @@
 #include "proto_stomp/stomp_attrs.h"
 #include "proto_stomp/stomp_conn.h"
 
-/* cut_number: the digits in front of `end` (or all, if end is 0) off *text. */
-static bool cut_number(struct slice *text, char end, uint64_t *out)
+/* cut_number: the digits in front of `end` (or all, if end is 0) off *text, and that. */
+static bool cut_number(struct slice *text, uint8_t end, uint64_t *out)
 {
-    struct slice digits = *text;
-    ptrdiff_t at = end != '\0' ? slice_find(*text, (uint8_t)end) : (ptrdiff_t)text->len;
-    if (at < 0)
+    enum { DIGITS_MAX = 19 }; /* no more fit for sure */
+    uint64_t n = 0;
+    size_t i = 0;
+    for (; i < text->len && (uint8_t)(text->p[i] - '0') <= 9; i++)
+        n = n * 10 + (uint64_t)(text->p[i] - '0'); /* beyond DIGITS_MAX it is not used */
+    bool is_whole = end != '\0' ? i < text->len && text->p[i] == end : i == text->len;
+    if (i == 0 || i > DIGITS_MAX || !is_whole)
         return false;
-    digits.len = (size_t)at;
-    *text = slice_skip(*text, MIN(digits.len + 1, text->len));
-    return digits.len <= 20 && stomp_u64_parse(digits, out);
+    *text = slice_skip(*text, end != '\0' ? i + 1 : i);
+    *out = n;
+    return true;
 }
 
 /* ticket_of: the delivery that an id of ours names; 0: none of this session's. */
@@ -41,7 +47,7 @@ static uint32_t ticket_of(const struct conn *c, struct slice id)
     return session == c->session->number && ticket <= STOMP_TICKET_MAX ? (uint32_t)ticket : 0;
 }
 
-/* get_id: the header that names the delivery. False: ERROR was said. */
+/* get_id: the header that names the delivery: STOMP 1.2 §Frames and Headers; STOMP 1.0 §ACK: by message-id. False: ERROR was said. */
 static bool get_id(struct conn *c, const struct stomp_frame *f, uint8_t *buf, size_t cap, struct slice *out)
 {
     const struct stomp_conn *s = stomp_state(c);
@@ -85,15 +91,27 @@ static bool outcome_of(struct conn *c, const struct stomp_frame *f, enum outcome
     return true;
 }
 
+/* settle: STOMP 1.2 §ACK: what is answered already, in another way or by an open transaction, waits for nothing. */
+static void settle(struct conn *c, const struct stomp_frame *f, uint32_t ticket, enum outcome o, bool until)
+{
+    if (f->known[STOMP_H_TRANSACTION] >= 0) {
+        struct stomp_tx *t = stomp_tx_of(c, f);
+        if (t != NULL)
+            stomp_tx_settle(c, f, t, ticket, o, until);
+        return;
+    }
+    enum err err = until ? broker_settle_until(c, ticket, o) : broker_settle(c, ticket, o);
+    if (err == ERR_OK)
+        stomp_answer(c, f);
+    else
+        stomp_error(c, f, STOMP_FAULT_ACK_UNKNOWN, SLICE(""));
+}
+
 void stomp_ack_in(struct conn *c, const struct stomp_frame *f)
 {
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice id;
     enum outcome o;
-    if (f->known[STOMP_H_TRANSACTION] >= 0) {
-        stomp_error(c, f, STOMP_FAULT_TRANSACTION, SLICE("transaction"));
-        return;
-    }
     if (!get_id(c, f, buf, sizeof buf, &id) || !outcome_of(c, f, &o))
         return;
     uint32_t ticket = ticket_of(c, id);
@@ -103,10 +121,6 @@ void stomp_ack_in(struct conn *c, const struct stomp_frame *f)
         return;
     }
     const struct consumer *k = flight_consumer(flight);
-    if (!sub_fits(c, f, k))
-        return;
-    bool is_all = k->mode == ACK_CUMULATIVE;
-    enum err err = is_all ? broker_settle_until(c, ticket, o) : broker_settle(c, ticket, o);
-    BUG_ON(err != ERR_OK); /* the ticket is there, and STOMP deliveries have no handshake */
-    stomp_answer(c, f);
+    if (sub_fits(c, f, k))
+        settle(c, f, ticket, o, k->mode == ACK_CUMULATIVE);
 }

@@ -4,8 +4,9 @@
  * last words.
  *
  *     on_bytes ─► stomp_frame_decode ─┬─ SEND ───────────────────► stomp_send_in ─► broker_publish
- *                                     ├─ SUBSCRIBE, UNSUBSCRIBE ─► stomp_subscribe.c
+ *                                     ├─ SUBSCRIBE, UNSUBSCRIBE ─► stomp_subscribe.c, stomp_unsubscribe.c
  *                                     ├─ ACK, NACK ──────────────► stomp_ack_in ─► broker_settle
+ *                                     ├─ BEGIN, COMMIT, ABORT ───► stomp_tx.c
  *                                     └─ DISCONNECT ─────────────► barrier ─► RECEIPT ─► close
  *     FRESH ──CONNECT──► LOGIN ──on_attached──► READY ──DISCONNECT──► LEAVING ──► closed
  *
@@ -58,6 +59,7 @@ void stomp_nomem(struct conn *c)
     stomp_error(c, NULL, STOMP_FAULT_NOMEM, SLICE(""));
 }
 
+/* limits_of: STOMP 1.2 §Size Limits */
 static void limits_of(const struct conn *c, struct stomp_limits *out)
 {
     const struct limits *l = &c->shard->limits;
@@ -73,23 +75,26 @@ static void limits_of(const struct conn *c, struct stomp_limits *out)
         out->head_bytes = (uint32_t)MIN(l->login_bytes_max, (uint64_t)STOMP_HEAD_BYTES_MAX);
 }
 
-/* undecodable: in[len] starts with a frame that cannot be. */
-static void undecodable(struct conn *c, const uint8_t *in, size_t len, enum err e)
+/* undecodable: in[len] starts with a frame that cannot be: why it was refused by these limits and this version. */
+static void undecodable(struct conn *c, const struct slice *in, const struct stomp_limits *lim, enum stomp_version v,
+                        enum err e)
 {
-    struct slice line = {in, MIN(len, (size_t)STOMP_COMMAND_BYTES_MAX)};
+    struct stomp_frame front; /* with its receipt header, if that came before the fault. STOMP 1.2 §ERROR */
+    struct slice line = {in->p, MIN(in->len, (size_t)STOMP_COMMAND_BYTES_MAX)};
     ptrdiff_t end = slice_find(line, '\n');
     if (end >= 0)
         line.len = (size_t)end;
-    if (line.len > 0 && in[line.len - 1] == '\r')
+    if (v == STOMP_1_2 && line.len > 0 && in->p[line.len - 1] == '\r') /* it ends a line in no other version */
         line.len--;
+    stomp_frame_front(in->p, in->len, lim, v, &front);
     if (e == ERR_TOO_BIG)
-        stomp_error_u64(c, NULL, STOMP_FAULT_TOO_BIG, conn_limits(c)->stomp_body_bytes_max);
+        stomp_error_u64(c, &front, STOMP_FAULT_TOO_BIG, conn_limits(c)->stomp_body_bytes_max);
     else if (e != ERR_PROTOCOL)
-        stomp_error(c, NULL, STOMP_FAULT_MALFORMED, SLICE(""));
+        stomp_error(c, &front, STOMP_FAULT_MALFORMED, SLICE(""));
     else if (stomp_command_from_text(line) == STOMP_CMD_EOL)
-        stomp_error(c, NULL, STOMP_FAULT_COMMAND, line);
+        stomp_error(c, &front, STOMP_FAULT_COMMAND, line);
     else
-        stomp_error(c, NULL, STOMP_FAULT_BODY, line); /* STOMP 1.2 §Body */
+        stomp_error(c, &front, STOMP_FAULT_BODY, line); /* STOMP 1.2 §Body */
 }
 
 static void disconnect_in(struct conn *c, const struct stomp_frame *f)
@@ -99,11 +104,12 @@ static void disconnect_in(struct conn *c, const struct stomp_frame *f)
     if (!stomp_receipt_ask(c, f, STOMP_FOR_GOODBYE, &receipt))
         return;
     s->phase = STOMP_LEAVING;
-    stomp_subs_cancel(c);
+    stomp_txs_abort(c); /* STOMP 1.2 §BEGIN: what was not committed when it ends is aborted */
+    conn_hush(c);
     broker_barrier(c, receipt); /* STOMP 1.2 §DISCONNECT: when everything before it was answered */
 }
 
-/* frame_in: every frame but SEND, once the peer is logged in. */
+/* frame_in: every frame but SEND, once the peer is logged in. STOMP 1.2 §Client Frames: others are an ERROR. */
 static void frame_in(struct conn *c, const struct stomp_frame *f)
 {
     switch (f->command) {
@@ -117,10 +123,14 @@ static void frame_in(struct conn *c, const struct stomp_frame *f)
     case STOMP_CMD_NACK:
         stomp_ack_in(c, f);
         return;
-    case STOMP_CMD_BEGIN:  /* STOMP 1.2 §BEGIN */
-    case STOMP_CMD_COMMIT: /* STOMP 1.2 §COMMIT */
-    case STOMP_CMD_ABORT:  /* STOMP 1.2 §ABORT */
-        stomp_error(c, f, STOMP_FAULT_TRANSACTION, stomp_command_text(f->command));
+    case STOMP_CMD_BEGIN:
+        stomp_begin_in(c, f);
+        return;
+    case STOMP_CMD_COMMIT:
+        stomp_commit_in(c, f);
+        return;
+    case STOMP_CMD_ABORT:
+        stomp_abort_in(c, f);
         return;
     case STOMP_CMD_DISCONNECT:
         disconnect_in(c, f);
@@ -135,7 +145,7 @@ static void frame_in(struct conn *c, const struct stomp_frame *f)
     }
 }
 
-/* first_in: STOMP 1.2 §CONNECT or STOMP Frame */
+/* first_in: STOMP 1.2 §CONNECT or STOMP Frame, §Connecting: it comes first. */
 static void first_in(struct conn *c, const struct stomp_frame *f)
 {
     if (f->command == STOMP_CMD_CONNECT || f->command == STOMP_CMD_STOMP)
@@ -165,17 +175,19 @@ static inline size_t frames_in(struct conn *c, const uint8_t *in, size_t len, ui
                 conn_need(c, (size_t)f.total);
                 return at;
             }
-            undecodable(c, in + at, len - at, (enum err) - n);
+            undecodable(c, &(struct slice){in + at, len - at}, &lim, v, (enum err) - n);
             break;
         }
         at += (size_t)n;
         *frame_n += f.command != STOMP_CMD_EOL; /* STOMP 1.2 §Heart-beating: a line end is no frame */
         if (LIKELY(f.command == STOMP_CMD_SEND && !is_first))
             stomp_send_in(c, &f);
-        else if (f.command != STOMP_CMD_EOL && is_first)
-            first_in(c, &f);
-        else if (f.command != STOMP_CMD_EOL)
+        else if (f.command != STOMP_CMD_EOL && !is_first)
             frame_in(c, &f);
+        else if (f.command != STOMP_CMD_EOL) {
+            first_in(c, &f);
+            limits_of(c, &lim); /* they may be wider now */
+        }
     }
     return conn_is_closing(c) ? len : at;
 }
@@ -237,6 +249,7 @@ static enum err on_open(struct conn *c)
     if (s == NULL)
         return ERR_NOMEM;
     *(struct stomp_conn **)conn_state(c) = s;
+    s->send_flags = MSG_STOMP | (c->shard->config.stomp_persistent ? MSG_DURABLE : 0);
     map_init(&s->subs, conn_mem(c), stomp_sub_map_key, c->shard->seed);
     return ERR_OK;
 }
@@ -250,8 +263,10 @@ static void on_release(struct conn *c, uint32_t ticket)
 
 static void on_close(struct conn *c, enum close_reason why)
 {
-    if (stomp_state(c) != NULL)
-        stomp_error_close(c, why);
+    if (stomp_state(c) == NULL)
+        return;
+    stomp_txs_abort(c); /* STOMP 1.2 §BEGIN */
+    stomp_error_close(c, why);
 }
 
 static void destroy(struct conn *c)
@@ -261,8 +276,11 @@ static void destroy(struct conn *c)
     if (s == NULL)
         return; /* on_open had no memory */
     stomp_subs_free(c);
-    mem_free(mem, s->place);
+    BUG_ON(s->txs != NULL); /* on_close came first */
+    stomp_place_free(c, s->place);
     mem_free(mem, s->receipts.p);
+    mem_free(mem, s->refused.p);
+    mem_free(mem, s->who);
     mem_free(mem, s);
 }
 

@@ -7,8 +7,10 @@
  *     content-type                 CONTENT_TYPE   (text/... or charset=utf-8, and a UTF-8 body: also IS_TEXT)
  *     reply-to:/topic/a.b          REPLY_TO "a/b", and REPLY_DEST as it was spelled, for STOMP receivers
  *     reply-to:/queue/q            REPLY_DEST
+ *     reply-to:/temp-queue/x       REPLY_DEST "/reply-queue/G" and REPLY_TO "$reply/G" (stomp_temp.h)
  *     correlation-id               CORRELATION    (base64 if correlation-id-encoding says so)
  *     anything else                USER           in order, repetitions kept, one "user." taken off
+ *     x-death ...                  DEATH          to MESSAGE only: nobody else can say it
  *
  * Invariants
  *   1. Every name with a meaning in SEND or MESSAGE is reserved, so that a property MQTT → STOMP → MQTT comes back
@@ -16,8 +18,10 @@
  *   2. What becomes an attribute is UTF-8 without NUL (correlation: any bytes), so that MQTT can carry it
  * [MQTT-1.5.4-1].
  *   3. Of repeated headers with a meaning the first counts (STOMP 1.2 §Repeated Header Entries); user headers all
- * travel. Cost    O(bytes); no allocation but the buf's. Thread  any; pure. Spec    docs/mapping.md, "Properties";
- * STOMP 1.2 §SEND, §MESSAGE; MQTT 5 §3.3.2.3.
+ * travel.
+ * Cost    O(bytes); no allocation but the buf's.
+ * Thread  any; pure.
+ * Spec    docs/mapping.md, "Properties"; STOMP 1.2 §SEND, §MESSAGE; MQTT 5 §3.3.2.3.
  */
 #include "proto_stomp/stomp_attrs.h"
 
@@ -45,6 +49,10 @@ static const uint8_t classes[STOMP_H_N] = {
     [STOMP_H_TTL] = STOMP_SEND_OPTION,
     [STOMP_H_EXPIRES] = STOMP_SEND_OPTION,
     [STOMP_H_REJECT] = STOMP_SEND_OPTION,
+    [STOMP_H_PRIORITY] = STOMP_SEND_OPTION,
+    [STOMP_H_TRANSACTION] = STOMP_SEND_OPTION,
+    [STOMP_H_X_DELAY] = STOMP_SEND_OPTION,
+    [STOMP_H_AMQ_SCHEDULED_DELAY] = STOMP_SEND_OPTION,
     [STOMP_H_CONTENT_TYPE] = STOMP_SEND_ATTR,
     [STOMP_H_REPLY_TO] = STOMP_SEND_ATTR,
     [STOMP_H_CORRELATION_ID] = STOMP_SEND_ATTR,
@@ -73,9 +81,7 @@ static const uint8_t classes[STOMP_H_N] = {
     [STOMP_H_X_RETRY_DELAY_MAX] = STOMP_SEND_QUEUE,
     [STOMP_H_X_MAX_PRIORITY] = STOMP_SEND_QUEUE,
     [STOMP_H_X_SINGLE_ACTIVE_CONSUMER] = STOMP_SEND_QUEUE,
-    [STOMP_H_TRANSACTION] = STOMP_SEND_LATER,
-    [STOMP_H_X_DELAY] = STOMP_SEND_LATER,
-    [STOMP_H_AMQ_SCHEDULED_DELAY] = STOMP_SEND_LATER,
+    [STOMP_H_X_CONSUMER_TIMEOUT] = STOMP_SEND_QUEUE,
 };
 
 enum stomp_send_class stomp_send_class(enum stomp_known h)
@@ -89,10 +95,16 @@ static bool is_death(struct slice name)
     return slice_starts_with(name, SLICE("x-death")) || slice_starts_with(name, SLICE("x-first-death"));
 }
 
+/* is_schedule: ActiveMQ's other ways to deliver later (again and again): overlooked, they would deliver at once. */
+static bool is_schedule(struct slice name)
+{
+    return slice_starts_with(name, SLICE("AMQ_SCHEDULED_"));
+}
+
 bool stomp_name_is_reserved(struct slice name)
 {
     return name.len == 0 || classes[stomp_known_from_name(name)] != STOMP_SEND_USER ||
-           slice_starts_with(name, PREFIX) || is_death(name);
+           slice_starts_with(name, PREFIX) || is_death(name) || is_schedule(name);
 }
 
 /* ---- small languages ------------------------------------------------------------------------------------------- */
@@ -199,9 +211,9 @@ static size_t record_bytes(size_t key_len, size_t value_len)
     return RECORD_HEAD_BYTES + key_len + value_len;
 }
 
-size_t stomp_attrs_bytes(const struct stomp_frame *f)
+size_t stomp_attrs_bytes(const struct stomp_frame *f, const struct stomp_reply *r)
 {
-    size_t n = record_bytes(0, 0); /* IS_TEXT */
+    size_t n = record_bytes(0, 0) + /* IS_TEXT */ 2 * record_bytes(0, 0) + r->dest.len + r->topic.len;
     for (uint32_t i = 0; i < f->header_n; i++) {
         const struct stomp_header *h = &f->header[i];
         enum stomp_send_class k = stomp_send_class((enum stomp_known)h->known);
@@ -223,12 +235,15 @@ static enum stomp_fault put_user(struct buf *b, const struct stomp_frame *f, uin
         return STOMP_FAULT_HEADER_TEXT;
     if (is_death(name))
         return STOMP_FAULT_NONE; /* as with all that only the broker says */
+    if (is_schedule(name))
+        return STOMP_FAULT_UNSUPPORTED;
     if (slice_starts_with(name, PREFIX))
         name = slice_skip(name, PREFIX.len);
     attr_put(b, ATTR_USER, name, value);
     return STOMP_FAULT_NONE;
 }
 
+/* put_type: STOMP 1.2 §Header content-type: text is UTF-8 unless it says otherwise. */
 static void put_type(struct buf *b, const struct stomp_frame *f, struct slice type)
 {
     attr_put(b, ATTR_CONTENT_TYPE, NO_KEY, type);
@@ -236,21 +251,18 @@ static void put_type(struct buf *b, const struct stomp_frame *f, struct slice ty
         attr_put(b, ATTR_IS_TEXT, NO_KEY, NO_KEY);
 }
 
-static enum stomp_fault put_reply(struct buf *b, struct slice to, enum stomp_dialect dialect)
+static void put_reply(struct buf *b, struct slice to, enum stomp_dialect dialect)
 {
     uint8_t topic_buf[STOMP_LINE_BYTES_MAX];
     struct stomp_dest d;
     struct slice topic;
     bool is_dest = stomp_dest_parse(to, &d) == ERR_OK;
-    if (is_dest && d.kind == STOMP_DEST_TEMP_QUEUE)
-        return STOMP_FAULT_UNSUPPORTED;
     bool has_topic = is_dest && (d.kind == STOMP_DEST_TOPIC || d.kind == STOMP_DEST_MQTT) &&
                      stomp_dest_topic(&d, dialect, topic_buf, sizeof topic_buf, &topic) == ERR_OK;
     if (!has_topic || d.kind != STOMP_DEST_MQTT) /* STOMP receivers get what the sender wrote */
         attr_put(b, ATTR_REPLY_DEST, NO_KEY, to);
     if (has_topic)
         attr_put(b, ATTR_REPLY_TO, NO_KEY, topic);
-    return STOMP_FAULT_NONE;
 }
 
 static enum stomp_fault put_correlation(struct buf *b, const struct stomp_frame *f, struct slice id)
@@ -267,7 +279,7 @@ static enum stomp_fault put_correlation(struct buf *b, const struct stomp_frame 
     return STOMP_FAULT_NONE;
 }
 
-static enum stomp_fault put_known(struct buf *b, const struct stomp_frame *f, uint32_t i, enum stomp_dialect dialect)
+static enum stomp_fault put_known(struct buf *b, const struct stomp_frame *f, uint32_t i, const struct stomp_reply *r)
 {
     uint8_t buf[STOMP_LINE_BYTES_MAX];
     struct slice value;
@@ -281,12 +293,18 @@ static enum stomp_fault put_known(struct buf *b, const struct stomp_frame *f, ui
         return STOMP_FAULT_HEADER_TEXT;
     if (h == STOMP_H_CONTENT_TYPE)
         put_type(b, f, value);
-    else if (h == STOMP_H_REPLY_TO)
-        return put_reply(b, value, dialect);
+    if (h != STOMP_H_REPLY_TO)
+        return STOMP_FAULT_NONE;
+    if (r->dest.len == 0) {
+        put_reply(b, value, r->dialect);
+        return STOMP_FAULT_NONE;
+    }
+    attr_put(b, ATTR_REPLY_DEST, NO_KEY, r->dest);
+    attr_put(b, ATTR_REPLY_TO, NO_KEY, r->topic);
     return STOMP_FAULT_NONE;
 }
 
-enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, enum stomp_dialect dialect,
+enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, const struct stomp_reply *r,
                                  struct slice *out_name)
 {
     enum stomp_fault e = STOMP_FAULT_NONE;
@@ -296,7 +314,7 @@ enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, enu
         if (k == STOMP_SEND_USER)
             e = put_user(b, f, i);
         else if (k == STOMP_SEND_ATTR)
-            e = put_known(b, f, i, dialect);
+            e = put_known(b, f, i, r);
     }
     return e;
 }
@@ -317,6 +335,7 @@ size_t stomp_headers_bound(struct slice attrs)
     for (size_t pos = 0; attr_next(attrs, &pos, &a);) {
         switch (a.id) {
         case ATTR_USER:
+        case ATTR_DEATH:
             n += stomp_header_bound(PREFIX.len + a.key.len, a.value.len);
             break;
         case ATTR_CORRELATION:
@@ -351,9 +370,15 @@ size_t stomp_headers_scratch(struct slice attrs)
     return n;
 }
 
+/* is_browsers_end: what a browser is told behind the last message; any other value of this header is nobody's word. */
+static bool is_browsers_end(struct slice name, struct slice value)
+{
+    return value.len == 3 && slice_eq_str(name, "browser") && slice_eq_str(value, "end");
+}
+
 static void put_user_header(struct stomp_writer *w, struct slice name, struct slice value)
 {
-    if (UNLIKELY(stomp_name_is_reserved(name))) {
+    if (UNLIKELY(stomp_name_is_reserved(name) || is_browsers_end(name, value))) {
         if (name.len == 0) {
             stomp_write_header(w, PREFIX, value);
             return;
@@ -389,6 +414,9 @@ void stomp_headers_put(struct stomp_writer *w, struct slice attrs, uint8_t *scra
         switch (a.id) {
         case ATTR_USER:
             put_user_header(w, a.key, a.value);
+            break;
+        case ATTR_DEATH: /* its name is reserved, so nobody else's can be taken for it */
+            stomp_write_header(w, a.key, a.value);
             break;
         case ATTR_CONTENT_TYPE:
             has_type = true;

@@ -23,11 +23,11 @@
 enum stomp_send_class {
     STOMP_SEND_USER,   /* nothing: it travels with the message */
     STOMP_SEND_FRAME,  /* about this frame: destination, receipt, content-length, ... */
-    STOMP_SEND_OPTION, /* about the message, not carried as an attribute: persistent, retain, qos, expiration, ... */
+    STOMP_SEND_OPTION, /* about the message, not carried as an attribute: persistent, retain, qos, expiration, priority,
+                          x-delay, transaction, ... */
     STOMP_SEND_ATTR,   /* an attribute of its own: content-type, reply-to, correlation-id */
     STOMP_SEND_OURS,   /* only the broker says this, in MESSAGE: dropped */
     STOMP_SEND_QUEUE,  /* an argument for the queue of the destination */
-    STOMP_SEND_LATER,  /* known, but not supported yet */
 };
 
 enum stomp_send_class stomp_send_class(enum stomp_known h);
@@ -36,13 +36,20 @@ enum stomp_send_class stomp_send_class(enum stomp_known h);
  * start with "user." and for the empty one (docs/mapping.md, "Properties"). */
 bool stomp_name_is_reserved(struct slice name);
 
+/* What reply-to means: where STOMP and MQTT peers answer to the temporary queue it names (stomp_temp.h); both empty:
+ * what it says. */
+struct stomp_reply {
+    enum stomp_dialect dialect;
+    struct slice dest, topic;
+};
+
 /* stomp_attrs_bytes: room that always suffices for stomp_attrs_put of this SEND. */
-size_t stomp_attrs_bytes(const struct stomp_frame *f);
+size_t stomp_attrs_bytes(const struct stomp_frame *f, const struct stomp_reply *r);
 
 /* stomp_attrs_put: appends the attributes of a SEND to b, in the order of its headers: user headers (one "user."
  * stripped), content-type and whether the body is text, reply-to, correlation-id. STOMP_FAULT_NONE, or what is wrong
  * with the header *out_name (a view of f or static). Running out of memory shows in b. */
-enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, enum stomp_dialect dialect,
+enum stomp_fault stomp_attrs_put(struct buf *b, const struct stomp_frame *f, const struct stomp_reply *r,
                                  struct slice *out_name) MUST_CHECK;
 
 /* stomp_headers_bound: what to reserve in a stomp_writer for stomp_headers_put(attrs). stomp_headers_scratch: bytes of

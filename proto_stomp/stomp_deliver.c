@@ -14,7 +14,8 @@
  *     outv:   [ headers, body ≤ COPY_MAX, NUL ]     or     [ headers ] [ body by reference ] [ NUL ]
  *
  * The other half of the hot path: one reservation in the output, one copy of the head, a few digits. A message born
- * over STOMP shows its sender's destination; any other its topic, in the style of the subscription.
+ * over STOMP shows its sender's destination; any other its topic, in the style of the subscription, or what reaches the
+ * exchange it was published to.
  *
  * Invariants
  *   1. Nothing is appended unless the whole frame is.
@@ -26,13 +27,15 @@
  * Spec    STOMP 1.2 §MESSAGE; docs/mapping.md, "Destinations", "Properties".
  */
 #include "core/attrs.h"
+#include "core/exchange.h"
 #include "proto_stomp/stomp_attrs.h"
 #include "proto_stomp/stomp_conn.h"
 
 enum {
     COPY_MAX = 512,   /* body bytes: above, a reference into the read chunk or the message is cheaper */
-    RARE_BOUND = 640, /* ids, redelivered, x-delivery-count, mqtt-qos, retained, expiration */
+    RARE_BOUND = 768, /* ids, redelivered, x-delivery-count, mqtt-qos, retained, expiration, priority, browser */
     HEAD_KEEP_MAX = 2048,
+    EXCHANGE_NAME_MAX = 255,
 };
 
 /* Where a message says it comes from. */
@@ -40,6 +43,7 @@ struct source {
     struct slice text;
     struct slice attrs; /* the message's other attributes */
     bool is_own;        /* the sender's own destination; false: a topic to be rendered */
+    uint32_t exchange;  /* number of the topic's */
 };
 
 /* ---- the head -------------------------------------------------------------------------------------------------- */
@@ -51,13 +55,13 @@ static struct source source_of(const struct msgview *msg)
     size_t pos = 0;
     if (msg->attrs.len != 0 && attr_next(msg->attrs, &pos, &a) && a.id == ATTR_DESTINATION)
         return (struct source){.text = a.value, .attrs = slice_skip(msg->attrs, pos), .is_own = true};
-    return (struct source){.text = msg->topic, .attrs = msg->attrs};
+    return (struct source){.text = msg->topic, .attrs = msg->attrs, .exchange = msg->exchange};
 }
 
 static bool head_fits(const struct stomp_head *h, const struct source *from)
 {
     return h->p != NULL && h->is_own == from->is_own && h->source_len == from->text.len &&
-           memcmp(h->p, from->text.p, h->source_len) == 0;
+           h->exchange == from->exchange && memcmp(h->p, from->text.p, h->source_len) == 0;
 }
 
 static size_t put_u64(uint8_t *out, uint64_t v)
@@ -77,18 +81,39 @@ static size_t dest_bytes_max(const struct stomp_sub *sub, const struct source *f
 {
     if (from->is_own)
         return from->text.len;
-    return sub->is_topic ? STOMP_DEST_RENDER_MAX(from->text.len) : sub->dest_len;
+    return sub->is_topic ? STOMP_DEST_RENDER_MAX(from->text.len + EXCHANGE_NAME_MAX) : sub->dest_len;
+}
+
+/* render: a topic as the destination that leads there: of amq.topic in the style of the subscription, else by the name
+ * of its exchange, if that is still there. */
+static ptrdiff_t render(const struct conn *c, const struct stomp_sub *sub, const struct source *from, uint8_t *out,
+                        size_t cap)
+{
+    struct vhost *v = c->session->vhost;
+    enum stomp_dest_style style = (enum stomp_dest_style)sub->style;
+    const struct exchange *x = v->topic_exchange;
+    if (UNLIKELY(from->exchange != x->number))
+        x = exchange_by_number(v, from->exchange);
+    if (x == NULL || x == v->topic_exchange)
+        return stomp_dest_render_topic(style, from->text, out, cap);
+    if (x->kind == EXCHANGE_DEFAULT)
+        return stomp_dest_render_name(STOMP_DEST_QUEUE, from->text, out, cap);
+    if (x->kind != EXCHANGE_TOPIC)
+        style = STOMP_STYLE_OPAQUE;
+    else if (style == STOMP_STYLE_MQTT)
+        style = stomp_dialect(c) == STOMP_DIALECT_MQTT ? STOMP_STYLE_SLASH : STOMP_STYLE_DOT;
+    return stomp_dest_render_exchange(exchange_name(x), style, from->text, out, cap);
 }
 
 /* dest_of: the destination of a new head; scratch has dest_bytes_max bytes. */
-static struct slice dest_of(const struct stomp_sub *sub, const struct source *from, uint8_t *scratch)
+static struct slice dest_of(const struct conn *c, const struct stomp_sub *sub, const struct source *from,
+                            uint8_t *scratch)
 {
     if (from->is_own)
         return from->text;
     if (!sub->is_topic) /* a queue shows its name, also for what came into it from elsewhere */
         return stomp_sub_dest(sub);
-    ptrdiff_t n = stomp_dest_render_topic((enum stomp_dest_style)sub->style, from->text, scratch,
-                                          STOMP_DEST_RENDER_MAX(from->text.len));
+    ptrdiff_t n = render(c, sub, from, scratch, dest_bytes_max(sub, from));
     BUG_ON(n < 0);
     return slice_make(scratch, (size_t)n);
 }
@@ -115,6 +140,7 @@ static void head_keep(struct conn *c, struct stomp_head *h, const struct source 
     h->bound = (uint32_t)w->bound;
     h->is_encoded = w->encoded;
     h->is_own = from->is_own;
+    h->exchange = from->exchange;
 }
 
 /* head_write: from the start. */
@@ -128,7 +154,7 @@ static void head_write(struct conn *c, struct stomp_sub *sub, const struct sourc
     stomp_write_begin(w, room, cap, (enum stomp_version)s->version, STOMP_CMD_MESSAGE);
     if (sub->has_id) /* STOMP 1.0: only if SUBSCRIBE had one */
         stomp_write_known(w, STOMP_H_SUBSCRIPTION, stomp_sub_id(sub));
-    stomp_write_known(w, STOMP_H_DESTINATION, dest_of(sub, from, scratch));
+    stomp_write_known(w, STOMP_H_DESTINATION, dest_of(c, sub, from, scratch));
     stomp_write_raw(w, SLICE("message-id:"));
     stomp_write_raw(w, slice_make(session, n));
     BUG_ON(w->full);
@@ -194,8 +220,12 @@ static void put_rare(struct stomp_writer *w, const struct delivery *d)
     }
     if (d->is_retained)
         stomp_write_known(w, STOMP_H_RETAINED, SLICE("true"));
-    if ((msg->flags & MSG_STOMP) == 0)
+    if ((msg->flags & MSG_END) != 0) /* no message, but what a browser waits for */
+        stomp_write_header(w, SLICE("browser"), SLICE("end"));
+    else if ((msg->flags & MSG_STOMP) == 0)
         stomp_write_u64(w, STOMP_H_MQTT_QOS, d->qos);
+    if (msg->priority != 0)
+        stomp_write_u64(w, STOMP_H_PRIORITY, msg->priority);
     if (msg->expires_at != 0)
         stomp_write_u64(w, STOMP_H_EXPIRATION, msg->expires_at > d->now ? msg->expires_at - d->now : 0);
 }
@@ -218,8 +248,10 @@ static bool take_room(struct outv *o, const struct stomp_sub *sub, const struct 
         scratch = MAX(scratch, stomp_headers_scratch(from->attrs));
     }
     out->p = outv_room(o, out->head_cap + MAX(scratch, body_len + 1));
-    out->scratch = out->p + (out->p != NULL ? out->head_cap : 0);
-    return out->p != NULL;
+    if (out->p == NULL)
+        return false;
+    out->scratch = out->p + out->head_cap;
+    return true;
 }
 
 enum err stomp_on_deliver(struct conn *c, const struct delivery *d)

@@ -39,6 +39,7 @@ static const struct prefix {
     {{(const uint8_t *)"/temp-queue/", 12}, STOMP_DEST_TEMP_QUEUE},
     {{(const uint8_t *)"/reply-queue/", 13}, STOMP_DEST_REPLY_QUEUE},
     {{(const uint8_t *)"/dsub/", 6}, STOMP_DEST_DSUB},
+    {{(const uint8_t *)"/manage/", 8}, STOMP_DEST_MANAGE},
 };
 
 static enum err refuse(struct stomp_dest *d, enum stomp_dest_why why)

@@ -19,7 +19,7 @@
  *                             '**' any number, '>' any number when last, else a literal; in SEND '*', '**' and '>' are
  * literals. /mqtt/<topic or filter>   MQTT's own syntax, byte for byte; $share/<group>/<filter> in SUBSCRIBE.
  *   /exchange/<name>[/<key>]  the key as in /topic on a topic exchange, one opaque string on the others.
- *   /queue/ /amq/queue/ /temp-queue/ /reply-queue/ /dsub/ <name>, or a bare <name> (= /queue/): never split, %XX
+ *   /queue/ /amq/queue/ /temp-queue/ /reply-queue/ /dsub/ /manage/ <name>, or a bare <name> (= /queue/): never split, %XX
  * decoded.
  *
  * Round trip law: for every valid MQTT topic t and each style, parsing stomp_dest_render_topic(t) as SEND gives t, and
@@ -48,6 +48,7 @@ enum stomp_dest_kind {
     STOMP_DEST_TEMP_QUEUE,  /* name */
     STOMP_DEST_REPLY_QUEUE, /* name */
     STOMP_DEST_DSUB,        /* name */
+    STOMP_DEST_MANAGE,      /* name: what to do */
     STOMP_DEST_N
 };
 

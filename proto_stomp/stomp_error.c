@@ -6,6 +6,8 @@
  *     message:Missing header                    RabbitMQ's text where it has one
  *     x-code:missing-header                     stable, for programs
  *     receipt-id:7                              of the frame that caused it, if it asked for a receipt
+ *     x-queue:jobs                              x-code:rejected: the queue that would not have it
+ *     x-reason:full                             and why
  *     content-type:text/plain
  *     content-length:52
  *
@@ -27,9 +29,14 @@
 #include "core/base/log.h"
 #include "core/base/utf8.h"
 #include "core/shard.h"
+#include "core/topology.h"
 #include "proto_stomp/stomp_conn.h"
 
-enum { DETAIL_MAX = 200, BODY_MAX = 1024 };
+enum {
+    DETAIL_MAX = 200,
+    BODY_MAX = 1024,
+    HEADERS_BOUND = 512, /* message, x-code, x-reason, version, content-type, all of them ours */
+};
 
 static const struct {
     const char *code, *message, *body;
@@ -46,10 +53,12 @@ struct words {
     const char *body;
     struct slice detail;
     const struct slice *receipt; /* NULL: none */
+    struct slice queue;          /* x-queue; empty: none */
+    const char *reason;          /* x-reason; NULL: none */
 };
 
-/* clean: detail as text that is safe in a body; returns its length. */
-static size_t clean(struct slice detail, char out[DETAIL_MAX])
+/* clean: detail as text that is safe in a body, at most DETAIL_MAX bytes; returns its length. */
+static size_t clean(struct slice detail, char *out)
 {
     size_t n = MIN(detail.len, (size_t)DETAIL_MAX);
     while (n < detail.len && n > 0 && (detail.p[n] & 0xc0) == 0x80)
@@ -78,6 +87,22 @@ static void log_error(struct conn *c, const char *message, size_t body_len, cons
     log_line(conn_log(c), LOG_NOTICE, "%s stomp error: %s: %.*s", peer, message, (int)body_len - 1, body);
 }
 
+/* put_headers: all but content-length. */
+static void put_headers(struct stomp_writer *w, const struct words *e)
+{
+    stomp_write_known(w, STOMP_H_MESSAGE, slice_from_str(texts[e->why].message));
+    stomp_write_known(w, STOMP_H_X_CODE, slice_from_str(texts[e->why].code));
+    if (e->receipt != NULL)
+        stomp_write_known(w, STOMP_H_RECEIPT_ID, *e->receipt); /* STOMP 1.2 §ERROR */
+    if (e->queue.len != 0)
+        stomp_write_known(w, STOMP_H_X_QUEUE, e->queue);
+    if (e->reason != NULL)
+        stomp_write_known(w, STOMP_H_X_REASON, slice_from_str(e->reason));
+    if (e->why == STOMP_FAULT_VERSION)
+        stomp_write_known(w, STOMP_H_VERSION, SLICE("1.0,1.1,1.2")); /* STOMP 1.2 §Protocol Negotiation */
+    stomp_write_known(w, STOMP_H_CONTENT_TYPE, SLICE("text/plain"));
+}
+
 /* say: puts the frame into the output. */
 static void say(struct conn *c, const struct words *e)
 {
@@ -87,23 +112,15 @@ static void say(struct conn *c, const struct words *e)
         return;
     char body[BODY_MAX];
     size_t body_len = put_body(e, body);
-    struct slice message = slice_from_str(texts[e->why].message), code = slice_from_str(texts[e->why].code);
     size_t receipt_len = e->receipt != NULL ? e->receipt->len : 0;
-    size_t cap = STOMP_WRITE_FIXED_MAX + stomp_header_bound(7, message.len) + stomp_header_bound(6, code.len) +
-                 stomp_header_bound(10, receipt_len) + stomp_header_bound(12, 10) + stomp_header_bound(7, 11) +
-                 body_len;
+    size_t cap = STOMP_WRITE_FIXED_MAX + HEADERS_BOUND + stomp_header_bound(10, receipt_len) +
+                 stomp_header_bound(7, e->queue.len) + body_len;
     uint8_t *room = outv_room(o, cap);
     if (room == NULL)
         return;
     struct stomp_writer w;
     stomp_write_begin(&w, room, cap, (enum stomp_version)s->version, STOMP_CMD_ERROR);
-    stomp_write_known(&w, STOMP_H_MESSAGE, message);
-    stomp_write_known(&w, STOMP_H_X_CODE, code);
-    if (e->receipt != NULL)
-        stomp_write_known(&w, STOMP_H_RECEIPT_ID, *e->receipt); /* STOMP 1.2 §ERROR */
-    if (e->why == STOMP_FAULT_VERSION)
-        stomp_write_known(&w, STOMP_H_VERSION, SLICE("1.0,1.1,1.2")); /* STOMP 1.2 §Protocol Negotiation */
-    stomp_write_known(&w, STOMP_H_CONTENT_TYPE, SLICE("text/plain"));
+    put_headers(&w, e);
     ptrdiff_t n = stomp_write_body(&w, slice_make(body, body_len));
     BUG_ON(n <= 0);
     outv_wrote(o, (size_t)n);
@@ -129,9 +146,48 @@ void stomp_error(struct conn *c, const struct stomp_frame *f, enum stomp_fault w
                 .why = why, .body = texts[why].body, .detail = detail, .receipt = has_receipt ? &receipt : NULL});
 }
 
-void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why)
+void stomp_error_receipt(struct conn *c, const struct slice *receipt, enum stomp_fault why,
+                         const struct stomp_refusal *more)
 {
-    fail(c, &(struct words){.why = why, .body = texts[why].body, .receipt = receipt});
+    fail(c, &(struct words){.why = why,
+                            .body = texts[why].body,
+                            .detail = more->detail,
+                            .receipt = receipt,
+                            .queue = more->queue,
+                            .reason = more->reason});
+}
+
+/* fault_for_declared: a queue that is there belongs to another session; a name of the broker's may not be made. */
+static enum stomp_fault fault_for_declared(const struct conn *c, enum stomp_declared what, struct slice name,
+                                           enum err e)
+{
+    if (what == STOMP_AN_EXCHANGE)
+        return e == ERR_FULL ? STOMP_FAULT_AT_LIMIT : stomp_fault_from_err(e);
+    bool is_ours = slice_starts_with(name, SLICE("amq.")) && map_get(&c->session->vhost->queues, name) == NULL;
+    if (e == ERR_DENIED && is_ours)
+        return STOMP_FAULT_DENIED;
+    return stomp_fault_for_queue(e);
+}
+
+void stomp_error_declared(struct conn *c, const struct stomp_frame *f, enum stomp_declared what, struct slice name,
+                          const struct declared *d)
+{
+    if (d->err != ERR_EXISTS) {
+        stomp_error(c, f, fault_for_declared(c, what, name, d->err), name);
+        return;
+    }
+    uint8_t buf[STOMP_LINE_BYTES_MAX];
+    char body[BODY_MAX], quoted[DETAIL_MAX], has[DETAIL_MAX], wants[DETAIL_MAX];
+    struct slice receipt;
+    int name_len = (int)clean(name, quoted), has_len = (int)clean(slice_from_str(d->has), has);
+    int wants_len = (int)clean(slice_from_str(d->wants), wants);
+    bool has_receipt = f != NULL && stomp_frame_get(f, STOMP_H_RECEIPT, buf, sizeof buf, &receipt) == ERR_OK;
+    (void)snprintf(
+        body, sizeof body, /* RabbitMQ's words */
+        "PRECONDITION_FAILED - inequivalent arg '%s' for %s '%.*s' in vhost '/': received '%.*s' but current "
+        "is '%.*s'",
+        d->differs, what == STOMP_A_QUEUE ? "queue" : "exchange", name_len, quoted, wants_len, wants, has_len, has);
+    fail(c, &(struct words){.why = STOMP_FAULT_DIFFERS, .body = body, .receipt = has_receipt ? &receipt : NULL});
 }
 
 void stomp_error_u64(struct conn *c, const struct stomp_frame *f, enum stomp_fault why, uint64_t detail)
@@ -146,6 +202,10 @@ enum stomp_fault stomp_fault_from_err(enum err e)
     switch (e) {
     case ERR_DENIED:
         return STOMP_FAULT_DENIED;
+    case ERR_NOT_FOUND:
+        return STOMP_FAULT_NOT_FOUND;
+    case ERR_EXISTS:
+        return STOMP_FAULT_DIFFERS;
     case ERR_TOO_BIG:
     case ERR_INVALID:
         return STOMP_FAULT_DEST_TOO_BIG;
@@ -162,8 +222,10 @@ enum stomp_fault stomp_fault_from_err(enum err e)
 
 enum stomp_fault stomp_fault_for_queue(enum err e)
 {
-    if (e == ERR_OK)
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
         return STOMP_FAULT_NO_QUEUE;
+    if (e == ERR_DENIED)
+        return STOMP_FAULT_LOCKED;
     return e == ERR_FULL ? STOMP_FAULT_QUEUE_LIMIT : stomp_fault_from_err(e);
 }
 

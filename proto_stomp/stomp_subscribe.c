@@ -1,294 +1,304 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stomp_subscribe.c: SUBSCRIBE and UNSUBSCRIBE.
+ * stomp_subscribe.c: SUBSCRIBE.
  *
- *     /topic/a.*  /mqtt/a/+  /exchange/x/k   a queue of its own, bound by a filter ─► broker_consume_filter
- *     /mqtt/$share/g/a/+                     the queue of that group               ─► broker_consume_group
- *     /queue/q  q                            declared, then shared with others     ─► broker_consume_queue
- *     /amq/queue/q                           the same, but it has to be there
+ *     /topic/a.* /mqtt/a/+ /exchange/x/k    a filter of an exchange; with
+ *        nothing more                          a queue of its own: broker_consume_filter
+ *        x-message-ttl:... ...                 the same with arguments: declared, bound, consumed
+ *        x-queue-name:jobs                     a named queue, for others too: the same
+ *        durable:true                          a durable subscription: broker_consume_durable
+ *     /mqtt/$share/g/a/+                    a group: broker_consume_group
+ *     /dsub/id                              a durable subscription that is there
+ *     /queue/q q                            declared: broker_consume_queue, broker_browse
+ *     /amq/queue/q /reply-queue/q           the same, but it has to be there
  *
- * A subscription is known by its id; in 1.0 it may have none and is then known by its destination.
+ * A subscription is known by its id; in 1.0 it may have none and is then known by its destination. What the frame says
+ * is read by stomp_request.c.
  *
  * Invariants
- *   1. A record is in s->subs exactly while the subscription is open; the consumer's `up` points to it.
+ *   1. A SUBSCRIBE either has a record, a consumer and an answer, or it ended the connection with an ERROR and what it
+ *      made is gone again.
  *   2. SUBSCRIBE is answered before its first MESSAGE: deliveries begin after on_settled.
- *   3. A header that would change what the subscription means, and is not supported, is an ERROR and not overlooked.
+ *   3. Arguments where nothing is declared are overlooked, as in RabbitMQ.
  * Cost    one record, one consumer and (but for named queues) one queue and one binding each.
  * Thread  the shard's own.
- * Spec    STOMP 1.2 §SUBSCRIBE, §SUBSCRIBE id Header, §SUBSCRIBE ack Header, §UNSUBSCRIBE; STOMP 1.0 §SUBSCRIBE;
- *         docs/mapping.md, "Destinations".
+ * Spec    STOMP 1.2 §SUBSCRIBE; docs/mapping.md, "Destinations"; docs/stomp.md, "Subscriptions".
  */
+#include "core/replay.h"
 #include "core/shard.h"
-#include "proto_stomp/stomp_attrs.h"
+#include "core/topology.h"
 #include "proto_stomp/stomp_conn.h"
+#include "proto_stomp/stomp_durable.h"
+#include "proto_stomp/stomp_queue_args.h"
+#include "proto_stomp/stomp_request.h"
 
-/* ---- records --------------------------------------------------------------------------------------------------- */
-
-struct slice stomp_sub_map_key(const void *item)
-{
-    return stomp_sub_key(item);
-}
-
-static void sub_free(struct conn *c, struct stomp_sub *sub)
-{
-    mem_free(conn_mem(c), sub->head.p);
-    mem_free(conn_mem(c), sub);
-}
-
-static void sub_remove(struct conn *c, struct stomp_sub *sub)
-{
-    struct stomp_conn *s = stomp_state(c);
-    BUG_ON(map_del(&s->subs, stomp_sub_key(sub)) != sub);
-    sub_free(c, sub);
-}
-
-void stomp_subs_free(struct conn *c)
-{
-    struct stomp_conn *s = stomp_state(c);
-    uint32_t pos = 0;
-    for (struct stomp_sub *sub = map_next(&s->subs, &pos); sub != NULL; sub = map_next(&s->subs, &pos))
-        sub_free(c, sub);
-    map_fini(&s->subs);
-}
-
-/* cancel: no more deliveries; what was delivered can still be answered. */
-static void cancel(struct conn *c, struct stomp_sub *sub, uint64_t receipt)
-{
-    struct consumer *k = sub->consumer;
-    sub->consumer = NULL;
-    if (k == NULL) {
-        broker_barrier(c, receipt);
-        return;
-    }
-    k->up = NULL;
-    broker_cancel(c, k, receipt);
-}
-
-void stomp_subs_cancel(struct conn *c)
-{
-    struct stomp_conn *s = stomp_state(c);
-    uint32_t pos = 0;
-    for (struct stomp_sub *sub = map_next(&s->subs, &pos); sub != NULL; sub = map_next(&s->subs, &pos))
-        cancel(c, sub, RECEIPT_NONE);
-}
-
-void stomp_on_consumer_gone(struct conn *c, struct consumer *k)
-{
-    struct stomp_sub *sub = k->up;
-    if (sub == NULL)
-        return;
-    sub->consumer = NULL;
-    stomp_error(c, NULL, STOMP_FAULT_SUB_GONE, sub->has_id ? stomp_sub_id(sub) : stomp_sub_dest(sub));
-}
-
-/* ---- SUBSCRIBE: what it says ----------------------------------------------------------------------------------- */
-
-/* One SUBSCRIBE on its way. */
-struct request {
-    struct conn *c;
-    const struct stomp_frame *f;
-    struct slice id, dest;
-    bool has_id;
-    struct stomp_dest d;
-    struct consume how;
-    struct binding_opts opts;
-    uint8_t id_buf[STOMP_LINE_BYTES_MAX], dest_buf[STOMP_LINE_BYTES_MAX], name_buf[STOMP_LINE_BYTES_MAX];
+/* Where messages come from. */
+struct source {
+    struct exchange *x;
+    struct filter filter;
+    struct slice share; /* a group's name; empty: none */
 };
 
-/* refuse: says ERROR; false for the caller to return. */
-static bool refuse(const struct request *r, enum stomp_fault why, struct slice detail)
-{
-    stomp_error(r->c, r->f, why, detail);
-    return false;
-}
+/* ---- records and consumers ------------------------------------------------------------------------------------- */
 
-/* get: a short header's value in buf; empty when it is not there. */
-static bool get(const struct request *r, enum stomp_known h, uint8_t buf[STOMP_LINE_BYTES_MAX], struct slice *out)
+/* open_record: x: what it is bound to; NULL: it consumes a queue. NULL: ERROR was said. */
+static struct stomp_sub *open_record(struct stomp_request *r, const struct exchange *x)
 {
-    return stomp_frame_get(r->f, h, buf, STOMP_LINE_BYTES_MAX, out) == ERR_OK;
-}
-
-/* take_names: id and destination. */
-static bool take_names(struct request *r)
-{
-    const struct stomp_conn *s = stomp_state(r->c);
-    r->has_id = get(r, STOMP_H_ID, r->id_buf, &r->id);
-    if (!r->has_id && s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header; STOMP 1.1 §SUBSCRIBE */
-        return refuse(r, STOMP_FAULT_NO_HEADER, SLICE("id"));
-    if (!get(r, STOMP_H_DESTINATION, r->dest_buf, &r->dest)) /* STOMP 1.2 §SUBSCRIBE */
-        return refuse(r, STOMP_FAULT_NO_DESTINATION, SLICE(""));
-    if (stomp_dest_parse(r->dest, &r->d) != ERR_OK)
-        return refuse(r, stomp_fault_from_why(r->d.why), r->dest);
-    return true;
-}
-
-/* take_ack: STOMP 1.2 §SUBSCRIBE ack Header */
-static bool take_ack(struct request *r)
-{
-    uint8_t buf[STOMP_LINE_BYTES_MAX];
-    struct slice mode;
-    r->how.mode = ACK_NONE;
-    if (!get(r, STOMP_H_ACK, buf, &mode) || slice_eq_str(mode, "auto"))
-        return true;
-    if (slice_eq_str(mode, "client"))
-        r->how.mode = ACK_CUMULATIVE;
-    else if (slice_eq_str(mode, "client-individual"))
-        r->how.mode = ACK_EACH;
-    else
-        return refuse(r, STOMP_FAULT_ACK_MODE, mode);
-    return true;
-}
-
-static bool take_options(struct request *r)
-{
-    uint8_t buf[STOMP_LINE_BYTES_MAX];
-    struct slice text;
-    uint64_t n = 0;
-    enum stomp_known h = r->f->known[STOMP_H_PREFETCH_COUNT] >= 0 ? STOMP_H_PREFETCH_COUNT : STOMP_H_AMQ_PREFETCH_SIZE;
-    if (get(r, h, buf, &text) && !stomp_u64_parse(text, &n))
-        return refuse(r, STOMP_FAULT_HEADER, stomp_known_text(h));
-    r->how.prefetch = (uint32_t)MIN(n, (uint64_t)STOMP_TICKET_MAX);
-    r->how.qos = r->opts.qos = 2;
-    n = 0;
-    if (get(r, STOMP_H_RETAIN_HANDLING, buf, &text) && (!stomp_u64_parse(text, &n) || n > 2))
-        return refuse(r, STOMP_FAULT_HEADER, SLICE("retain-handling"));
-    r->opts.retain_handling = n == 2 ? 2 : 0; /* 1, only if it is new: here it always is */
-    return true;
-}
-
-/* flag_is: the header is not there, or says `wanted`. */
-static bool flag_is(const struct request *r, enum stomp_known h, bool wanted)
-{
-    uint8_t buf[STOMP_LINE_BYTES_MAX];
-    struct slice text;
-    bool on;
-    return !get(r, h, buf, &text) || (stomp_bool_parse(text, &on) && on == wanted);
-}
-
-/* check_later: durable subscriptions, queue arguments, selectors, ... : invariant 3. */
-static bool check_later(const struct request *r)
-{
-    static const enum stomp_known later[] = {STOMP_H_SELECTOR, STOMP_H_CREDIT, STOMP_H_X_PRIORITY, STOMP_H_TRANSACTION,
-                                             STOMP_H_DURABLE_SUBSCRIPTION_NAME};
-    bool is_queue = r->d.kind == STOMP_DEST_QUEUE || r->d.kind == STOMP_DEST_AMQ_QUEUE;
-    /* A subscription queue is what it is: not durable, exclusive, auto-delete; a named queue is the opposite. */
-    static const enum stomp_known flags[] = {STOMP_H_DURABLE, STOMP_H_EXCLUSIVE, STOMP_H_AUTO_DELETE};
-    for (size_t i = 0; i < ARRAY_N(flags); i++)
-        if (!flag_is(r, flags[i], (flags[i] == STOMP_H_DURABLE) == is_queue))
-            return refuse(r, STOMP_FAULT_UNSUPPORTED, stomp_known_text(flags[i]));
-    if (!is_queue && !flag_is(r, STOMP_H_PERSISTENT, false)) /* RabbitMQ's other name for durable */
-        return refuse(r, STOMP_FAULT_UNSUPPORTED, SLICE("persistent"));
-    for (size_t i = 0; i < ARRAY_N(later); i++)
-        if (r->f->known[later[i]] >= 0)
-            return refuse(r, STOMP_FAULT_UNSUPPORTED, stomp_known_text(later[i]));
-    for (uint32_t i = 0; i < r->f->header_n; i++) {
-        enum stomp_known h = (enum stomp_known)r->f->header[i].known;
-        bool is_flag = h == STOMP_H_DURABLE || h == STOMP_H_EXCLUSIVE || h == STOMP_H_AUTO_DELETE;
-        if (!is_flag && stomp_send_class(h) == STOMP_SEND_QUEUE)
-            return refuse(r, STOMP_FAULT_UNSUPPORTED, stomp_known_text(h));
-    }
-    return true;
-}
-
-/* ---- SUBSCRIBE: to what ---------------------------------------------------------------------------------------- */
-
-/* sub_new: the record, in the table. NULL: ERROR was said. */
-static struct stomp_sub *sub_new(const struct request *r)
-{
-    struct stomp_conn *s = stomp_state(r->c);
-    struct slice name = r->has_id ? r->id : r->dest;
-    struct stomp_sub *sub = mem_zalloc(conn_mem(r->c), sizeof *sub + 1 + name.len + r->dest.len);
+    enum stomp_fault why;
+    struct stomp_sub *sub = stomp_sub_new(r->c, &r->names, &why);
     if (sub == NULL) {
+        if (why == STOMP_FAULT_SUB_LIMIT)
+            stomp_error_u64(r->c, r->f, why, conn_limits(r->c)->stomp_subscriptions_max);
+        else if (why == STOMP_FAULT_SUB_TWICE)
+            stomp_request_refuse(r, why, r->names.has_id ? r->names.id : r->names.dest);
+        else
+            stomp_nomem(r->c);
+        return NULL;
+    }
+    sub->is_topic = x != NULL;
+    sub->style = (uint8_t)stomp_dest_style(&r->d, stomp_dialect(r->c));
+    r->how.up = sub;
+    stomp_state(r->c)->about = r->names.dest;
+    return sub;
+}
+
+/* close_record: the verb has returned: k, or NULL: it was or will be said why. */
+static void close_record(struct stomp_request *r, struct stomp_sub *sub, struct consumer *k)
+{
+    stomp_state(r->c)->about = (struct slice){0};
+    sub->consumer = k;
+    if (k == NULL)
+        stomp_sub_remove(r->c, sub);
+}
+
+static bool ask_receipt(struct stomp_request *r)
+{
+    return stomp_receipt_ask(r->c, r->f, STOMP_FOR_SUBSCRIBE, &r->how.receipt);
+}
+
+static void subscribe_own(struct stomp_request *r, const struct source *s)
+{
+    struct stomp_sub *sub = open_record(r, s->x);
+    if (sub == NULL)
+        return;
+    if (r->opts.retain_handling == 1) /* only if it is new, which it always is */
+        r->opts.retain_handling = 0;
+    struct consumer *k = NULL;
+    if (ask_receipt(r))
+        k = s->share.len != 0 ? broker_consume_group(r->c, s->share, &s->filter, &r->how)
+                              : broker_consume_filter(r->c, s->x, &s->filter, &r->opts, &r->how);
+    close_record(r, sub, k);
+}
+
+/* join: binds and consumes a named queue. The frame's receipt is that of the binding, which may be refused; the
+ * consumer gets nothing before its own. */
+static struct consumer *join(struct stomp_request *r, const struct source *s, struct queue *q, bool is_new)
+{
+    uint64_t receipt;
+    if (!stomp_receipt_ask(r->c, r->f, STOMP_FOR_SUBSCRIBE, &receipt))
+        return NULL;
+    broker_bind(r->c, s->x, &s->filter, q, receipt);
+    if (conn_is_closing(r->c))
+        return NULL;
+    if (is_new && r->opts.retain_handling != 2 && replay_begin(q, s->x, &s->filter, &r->opts) != ERR_OK) {
         stomp_nomem(r->c);
         return NULL;
     }
-    sub->has_id = r->has_id;
-    sub->key_len = (uint32_t)(1 + name.len);
-    sub->dest_len = (uint32_t)r->dest.len;
-    sub->bytes[0] = r->has_id ? 'i' : 'd';
-    if (name.len != 0)
-        memcpy(sub->bytes + 1, name.p, name.len);
-    memcpy(sub->bytes + sub->key_len, r->dest.p, r->dest.len);
-    enum stomp_fault why = STOMP_FAULT_NONE;
-    if (map_get(&s->subs, stomp_sub_key(sub)) != NULL)
-        why = STOMP_FAULT_SUB_TWICE;
-    else if (s->subs.n >= conn_limits(r->c)->stomp_subscriptions_max)
-        why = STOMP_FAULT_SUB_LIMIT;
-    else if (map_put(&s->subs, sub) != ERR_OK)
-        why = STOMP_FAULT_NOMEM;
-    if (why == STOMP_FAULT_NONE)
-        return sub;
-    if (why == STOMP_FAULT_SUB_LIMIT)
-        stomp_error_u64(r->c, r->f, why, conn_limits(r->c)->stomp_subscriptions_max);
-    else
-        stomp_error(r->c, r->f, why, why == STOMP_FAULT_SUB_TWICE ? name : SLICE(""));
-    sub_free(r->c, sub);
-    return NULL;
+    r->how.receipt = STOMP_FOR_SUBSCRIBE; /* nobody's, but a refusal is said */
+    return broker_consume_queue(r->c, q, &r->how);
 }
 
-/* consume: the record, then the verb: of a queue, else of a filter, by a group if `group` names one. */
-static void consume(struct request *r, struct queue *q, struct exchange *x, const struct filter *filter,
-                    struct slice group)
+/* subscribe_queue_as: a queue of this name, or with one of the broker's, if it is empty. */
+static void subscribe_queue_as(struct stomp_request *r, const struct source *s, struct slice name,
+                               const struct queue_spec *spec)
 {
-    struct stomp_sub *sub = sub_new(r);
+    struct stomp_sub *sub = open_record(r, s->x);
     if (sub == NULL)
         return;
-    if (!stomp_receipt_ask(r->c, r->f, STOMP_FOR_SUBSCRIBE, &r->how.receipt))
-        return;
-    r->how.up = sub;
-    if (q != NULL) {
-        sub->consumer = broker_consume_queue(r->c, q, &r->how);
-    } else {
-        sub->is_topic = x->kind == EXCHANGE_TOPIC;
-        sub->style = (uint8_t)stomp_dest_style(&r->d, STOMP_DIALECT);
-        sub->consumer = group.len != 0 ? broker_consume_group(r->c, group, filter, &r->how)
-                                       : broker_consume_filter(r->c, x, filter, &r->opts, &r->how);
-    }
-    if (sub->consumer == NULL)
-        sub_remove(r->c, sub); /* the receipt says why */
+    struct declared declared = {0};
+    struct consumer *k = NULL;
+    struct queue *q = broker_declare_queue_as(r->c, name, spec, &declared);
+    if (q == NULL)
+        stomp_error_declared(r->c, r->f, STOMP_A_QUEUE, name, &declared);
+    else
+        k = join(r, s, q, declared.is_new);
+    if (q != NULL && k == NULL && declared.is_new)
+        broker_delete_queue(r->c, queue_name(q), (struct queue_end){0}, RECEIPT_NONE);
+    close_record(r, sub, k);
 }
 
-static void subscribe_queue(struct request *r)
+/* subscribe_named: x-queue-name: for others too; without durable it goes with its last consumer. */
+static void subscribe_named(struct stomp_request *r, const struct source *s)
+{
+    struct queue_spec spec;
+    queue_spec_init(&spec, &r->v->policy_named);
+    spec.policy.overflow = OVERFLOW_DROP_HEAD; /* who publishes to a topic is not to be refused for it */
+    spec.policy.durable = r->durable.is_asked;
+    spec.policy.auto_delete = !r->durable.is_asked;
+    if (!stomp_request_spec(r, &spec))
+        return;
+    r->names.more = r->queue_name;
+    r->names.more_is = STOMP_MORE_QUEUE;
+    subscribe_queue_as(r, s, r->queue_name, &spec);
+}
+
+/* subscribe_with_args: a queue of its own with arguments. */
+static void subscribe_with_args(struct stomp_request *r, const struct source *s)
+{
+    struct queue_spec spec;
+    queue_spec_init(&spec, &r->v->policy_subscription);
+    if (!stomp_request_spec(r, &spec))
+        return;
+    spec.policy.durable = false;
+    spec.policy.exclusive = spec.policy.auto_delete = true;
+    subscribe_queue_as(r, s, SLICE(""), &spec);
+}
+
+/* subscribe_alone: a queue of its own. */
+static void subscribe_alone(struct stomp_request *r, const struct source *s)
+{
+    if (stomp_request_has_args(r))
+        subscribe_with_args(r, s);
+    else
+        subscribe_own(r, s);
+}
+
+/* consume_durable: x: the exchange its messages come from, if it is there. */
+static void consume_durable(struct stomp_request *r, const struct exchange *x, const struct durable *d)
+{
+    r->names.more = d->key;
+    r->names.more_is = STOMP_MORE_DSUB;
+    struct stomp_sub *sub = open_record(r, x);
+    if (sub == NULL)
+        return;
+    struct consumer *k = NULL;
+    struct declared declared = {0};
+    if (ask_receipt(r))
+        k = broker_consume_durable(r->c, d, &r->how, &declared);
+    if (k == NULL && declared.err != ERR_OK)
+        stomp_error_declared(r->c, r->f, STOMP_A_QUEUE, r->names.dest, &declared);
+    close_record(r, sub, k);
+}
+
+static void subscribe_durable(struct stomp_request *r, const struct source *s)
+{
+    struct queue_spec spec;
+    queue_spec_init(&spec, &r->v->policy_named);
+    spec.policy.overflow = OVERFLOW_DROP_HEAD;
+    if (!stomp_request_spec(r, &spec))
+        return;
+    spec.policy.durable = true;
+    if (spec.policy.auto_delete) { /* asked for: then it is not */
+        subscribe_alone(r, s);
+        return;
+    }
+    if (spec.policy.exclusive) { /* it belongs to whom its key says, not to this connection */
+        stomp_request_refuse(r, STOMP_FAULT_QUEUE_ARGS, SLICE("exclusive"));
+        return;
+    }
+    if ((spec.given & ~(unsigned)STOMP_LIFE_ARGS) == 0)
+        spec.given = 0; /* nothing is said about what it does: whatever is there is right */
+    struct buf key;
+    buf_init(&key, conn_mem(r->c));
+    stomp_durable_key(r->c, r->durable.name, &r->names.dest, &key);
+    struct durable d = {.key = buf_slice(&key), .exchange = s->x, .filter = &s->filter, .opts = r->opts, .spec = &spec};
+    if (buf_is_bad(&key))
+        stomp_nomem(r->c);
+    else
+        consume_durable(r, s->x, &d);
+    buf_fini(&key);
+}
+
+/* ---- to what --------------------------------------------------------------------------------------------------- */
+
+/* subscribe_to: how a source is consumed. */
+static void subscribe_to(struct stomp_request *r, const struct source *s)
+{
+    enum err e = broker_check_filter(r->c, s->x, &s->filter); /* before anything is made for it */
+    if (e != ERR_OK) {
+        stomp_request_refuse(r, stomp_fault_from_err(e), r->names.dest);
+        return;
+    }
+    if (!stomp_request_read_life(r))
+        return;
+    bool is_special = stomp_request_has_args(r) || r->has_queue_name || r->durable.is_asked;
+    if (s->share.len != 0 && is_special) /* the group is what it is */
+        stomp_request_refuse(r, STOMP_FAULT_UNSUPPORTED, r->names.dest);
+    else if (r->opts.no_local && (s->share.len != 0 || is_special)) /* a queue that is others' too */
+        stomp_request_refuse(r, STOMP_FAULT_UNSUPPORTED, SLICE("no-local"));
+    else if (r->has_queue_name)
+        subscribe_named(r, s);
+    else if (r->durable.is_asked)
+        subscribe_durable(r, s);
+    else
+        subscribe_alone(r, s);
+}
+
+/* declare: the queue a destination names, made if that is the destination's way. NULL: ERROR was said. */
+static struct queue *declare(struct stomp_request *r, struct slice name)
+{
+    struct declared declared = {0};
+    struct queue_spec spec;
+    struct queue *q;
+    if (r->d.kind != STOMP_DEST_QUEUE) {
+        q = broker_queue(r->c, name, &declared.err);
+    } else {
+        queue_spec_init(&spec, &r->v->policy_named);
+        if (!stomp_request_spec(r, &spec))
+            return NULL;
+        q = broker_declare_queue_as(r->c, name, &spec, &declared);
+    }
+    if (q == NULL && declared.err == ERR_NOT_FOUND)
+        stomp_request_refuse(r, STOMP_FAULT_NO_QUEUE, r->names.dest);
+    else if (q == NULL)
+        stomp_error_declared(r->c, r->f, STOMP_A_QUEUE, name, &declared);
+    return q;
+}
+
+static void subscribe_queue(struct stomp_request *r)
 {
     struct slice name;
-    enum err e = ERR_OK;
     if (stomp_dest_name(&r->d, r->name_buf, sizeof r->name_buf, &name) != ERR_OK) {
-        refuse(r, stomp_fault_from_why(r->d.why), r->dest);
+        stomp_request_bad_dest(r);
         return;
     }
-    struct queue *q = r->d.kind == STOMP_DEST_QUEUE ? broker_declare_queue(r->c, name, &e)
-                                                    : map_get(&r->c->session->vhost->queues, name);
-    if (q == NULL)
-        refuse(r, stomp_fault_for_queue(e), r->dest);
-    else
-        consume(r, q, NULL, NULL, SLICE(""));
+    struct queue *q = declare(r, name);
+    struct stomp_sub *sub = q != NULL ? open_record(r, NULL) : NULL;
+    if (sub == NULL)
+        return;
+    struct consumer *k = NULL;
+    if (ask_receipt(r))
+        k = r->is_browser ? broker_browse(r->c, q, &r->how) : broker_consume_queue(r->c, q, &r->how);
+    close_record(r, sub, k);
 }
 
-static void subscribe_topic(struct request *r, struct exchange *x)
+static void subscribe_topic(struct stomp_request *r, struct exchange *x)
 {
     struct token tok[TOPIC_LEVELS_MAX];
     struct stomp_filter filter;
-    if (stomp_dest_filter(&r->d, STOMP_DIALECT, tok, r->name_buf, sizeof r->name_buf, &filter) != ERR_OK) {
-        refuse(r, stomp_fault_from_why(r->d.why), r->dest);
+    if (stomp_dest_filter(&r->d, stomp_dialect(r->c), tok, r->name_buf, sizeof r->name_buf, &filter) != ERR_OK) {
+        stomp_request_bad_dest(r);
         return;
     }
-    bool is_reserved = tok[0].kind == TOKEN_LITERAL && stomp_is_reserved_level(tok[0].bytes);
+    bool is_reserved =
+        x == r->v->topic_exchange && tok[0].kind == TOKEN_LITERAL && stomp_is_reserved_level(tok[0].bytes);
     if (is_reserved)
-        refuse(r, STOMP_FAULT_UNSUPPORTED, r->dest);
+        stomp_request_refuse(r, STOMP_FAULT_UNSUPPORTED, r->names.dest);
     else
-        consume(r, NULL, x, &filter.filter, filter.share);
+        subscribe_to(r, &(struct source){.x = x, .filter = filter.filter, .share = filter.share});
 }
 
-static void subscribe_exchange(struct request *r)
+/* subscribe_exchange: the key is a filter, one opaque string, or nothing, by the exchange's kind. */
+static void subscribe_exchange(struct stomp_request *r)
 {
     struct slice name, key;
     if (stomp_dest_name(&r->d, r->name_buf, sizeof r->name_buf, &name) != ERR_OK) {
-        refuse(r, stomp_fault_from_why(r->d.why), r->dest);
+        stomp_request_bad_dest(r);
         return;
     }
-    struct exchange *x = exchange_get(r->c->session->vhost, name);
+    struct exchange *x = exchange_get(r->v, name);
     if (x == NULL) {
-        refuse(r, STOMP_FAULT_NO_EXCHANGE, name);
+        stomp_request_refuse(r, STOMP_FAULT_NO_EXCHANGE, name);
         return;
     }
     if (x->kind == EXCHANGE_TOPIC) {
@@ -296,73 +306,86 @@ static void subscribe_exchange(struct request *r)
         return;
     }
     if (stomp_dest_key(&r->d, r->name_buf, sizeof r->name_buf, &key) != ERR_OK) {
-        refuse(r, stomp_fault_from_why(r->d.why), r->dest);
+        stomp_request_bad_dest(r);
         return;
     }
     struct token one = {.kind = TOKEN_LITERAL, .bytes = key};
-    struct filter filter = {.tok = &one, .n = x->kind == EXCHANGE_FANOUT ? 0 : 1};
-    consume(r, NULL, x, &filter, SLICE(""));
+    subscribe_to(r, &(struct source){.x = x, .filter = {.tok = &one, .n = x->kind == EXCHANGE_FANOUT ? 0 : 1}});
+}
+
+/* exchange_of: where the messages of a destination come from; NULL: from no exchange that is there. */
+static const struct exchange *exchange_of(const struct stomp_request *r, struct stomp_dest *d, uint8_t *buf, size_t cap)
+{
+    struct slice name;
+    if (d->kind == STOMP_DEST_TOPIC || d->kind == STOMP_DEST_MQTT)
+        return r->v->topic_exchange;
+    bool has_name = d->kind == STOMP_DEST_EXCHANGE && stomp_dest_name(d, buf, cap, &name) == ERR_OK;
+    return has_name ? exchange_get(r->v, name) : NULL;
+}
+
+/* resume_durable: the subscription q is there; its topics are shown as its destination of old would have them. */
+static void resume_durable(struct stomp_request *r, struct queue *q)
+{
+    struct stomp_dest d;
+    const struct exchange *x = NULL;
+    if (stomp_dest_parse(stomp_durable_dest(queue_name(q)), &d) == ERR_OK) {
+        x = exchange_of(r, &d, r->name_buf, sizeof r->name_buf);
+        r->d = d; /* how topics are shown */
+    }
+    consume_durable(r, x, &(struct durable){.key = queue_name(q), .opts = r->opts});
+}
+
+static void subscribe_dsub(struct stomp_request *r)
+{
+    struct slice name;
+    struct buf prefix;
+    if (stomp_dest_name(&r->d, r->name_buf, sizeof r->name_buf, &name) != ERR_OK) {
+        stomp_request_bad_dest(r);
+        return;
+    }
+    buf_init(&prefix, conn_mem(r->c));
+    stomp_durable_key(r->c, name, NULL, &prefix);
+    struct queue *q = buf_is_bad(&prefix) ? NULL : broker_durable_find(r->c, buf_slice(&prefix));
+    if (buf_is_bad(&prefix))
+        stomp_nomem(r->c);
+    else if (q == NULL)
+        stomp_request_refuse(r, STOMP_FAULT_NO_DSUB, r->names.dest);
+    else
+        resume_durable(r, q);
+    buf_fini(&prefix);
 }
 
 void stomp_subscribe_in(struct conn *c, const struct stomp_frame *f)
 {
-    struct request r; /* not initialised as a whole: its buffers are large */
-    r.c = c;
-    r.f = f;
-    r.how = (struct consume){0};
-    r.opts = (struct binding_opts){0};
-    if (!take_names(&r) || !take_ack(&r) || !take_options(&r) || !check_later(&r))
+    struct stomp_request r; /* not initialised as a whole */
+    if (!stomp_request_read(&r, c, f))
         return;
+    bool is_bound = r.d.kind == STOMP_DEST_TOPIC || r.d.kind == STOMP_DEST_MQTT || r.d.kind == STOMP_DEST_EXCHANGE;
+    if (r.opts.no_local && !is_bound) {
+        stomp_request_refuse(&r, STOMP_FAULT_UNSUPPORTED, SLICE("no-local"));
+        return;
+    }
     switch (r.d.kind) {
     case STOMP_DEST_TOPIC:
     case STOMP_DEST_MQTT:
-        subscribe_topic(&r, c->session->vhost->topic_exchange);
-        return;
-    case STOMP_DEST_QUEUE:
-    case STOMP_DEST_AMQ_QUEUE:
-        subscribe_queue(&r);
+        subscribe_topic(&r, r.v->topic_exchange);
         return;
     case STOMP_DEST_EXCHANGE:
         subscribe_exchange(&r);
         return;
+    case STOMP_DEST_QUEUE:
+    case STOMP_DEST_AMQ_QUEUE:
+    case STOMP_DEST_REPLY_QUEUE:
+        subscribe_queue(&r);
+        return;
+    case STOMP_DEST_DSUB:
+        subscribe_dsub(&r);
+        return;
+    case STOMP_DEST_TEMP_QUEUE:
+        stomp_request_refuse(&r, STOMP_FAULT_SUB_TEMP, r.names.dest);
+        return;
     default:
-        refuse(&r, STOMP_FAULT_UNSUPPORTED, r.dest);
+        stomp_request_refuse(&r, STOMP_FAULT_DEST_NOT_HERE, r.names.dest);
         return;
     }
-}
-
-/* ---- UNSUBSCRIBE ----------------------------------------------------------------------------------------------- */
-
-/* find_sub: STOMP 1.2 §UNSUBSCRIBE: the subscription the frame names. NULL: ERROR was said. */
-static struct stomp_sub *find_sub(struct conn *c, const struct stomp_frame *f)
-{
-    const struct stomp_conn *s = stomp_state(c);
-    uint8_t key[1 + STOMP_LINE_BYTES_MAX];
-    struct slice name;
-    key[0] = 'i';
-    enum err e = stomp_frame_get(f, STOMP_H_ID, key + 1, STOMP_LINE_BYTES_MAX, &name);
-    if (e != ERR_OK && s->version == STOMP_1_0) { /* STOMP 1.0 §UNSUBSCRIBE */
-        key[0] = 'd';
-        e = stomp_frame_get(f, STOMP_H_DESTINATION, key + 1, STOMP_LINE_BYTES_MAX, &name);
-    }
-    if (e != ERR_OK) {
-        stomp_error(c, f, STOMP_FAULT_NO_ID, SLICE(""));
-        return NULL;
-    }
-    if (name.len != 0)
-        memmove(key + 1, name.p, name.len);
-    struct stomp_sub *sub = map_get(&s->subs, slice_make(key, 1 + name.len));
-    if (sub == NULL)
-        stomp_error(c, f, STOMP_FAULT_NO_SUB, name);
-    return sub;
-}
-
-void stomp_unsubscribe_in(struct conn *c, const struct stomp_frame *f)
-{
-    uint64_t receipt;
-    struct stomp_sub *sub = find_sub(c, f);
-    if (sub == NULL || !stomp_receipt_ask(c, f, STOMP_FOR_OTHER, &receipt))
-        return;
-    cancel(c, sub, receipt);
-    sub_remove(c, sub);
 }

@@ -24,7 +24,8 @@
  *   4. scan->head != 0 means that head_parse(…, 0) succeeds on these bytes again (BUG_ON).
  *
  * Cost    O(bytes), ~10 ns per header line plus the body's memchr if it has no content-length; for a frame in pieces
- * the head twice, and an incomplete line (≤ 8 KiB) once per call. Thread  any; no state but what the caller passes.
+ *         the head twice, and an incomplete line (≤ 8 KiB) once per call.
+ * Thread  any; no state but what the caller passes.
  * Spec    STOMP 1.0, 1.1, 1.2: §STOMP Frames, §Value Encoding, §Body, §Repeated Header Entries, §Augmented BNF.
  */
 
@@ -87,7 +88,7 @@ static inline ptrdiff_t line_find(const struct head *h, size_t line_bytes, struc
             escape = true;
         } else if (c == '\0') {
             return -ERR_MALFORMED; /* a header cannot hold what ends frames: see the choices in the header file */
-        } else if (c == '\r' && h->crlf) {
+        } else if (c == '\r' && h->crlf) { /* STOMP 1.1 §Augmented BNF: before 1.2 it is data */
             if (i + 1 == h->len)
                 return 0;
             if (in[i + 1] != '\n') /* STOMP 1.2 §Augmented BNF: no CR in names and values */
@@ -101,7 +102,7 @@ static inline ptrdiff_t line_find(const struct head *h, size_t line_bytes, struc
     return LIKELY(out->next <= h->lim->head_bytes) ? 1 : -ERR_TOO_BIG;
 }
 
-/* STOMP 1.1 and 1.2 §Value Encoding: the byte an escape stands for, or 0 if it is undefined. */
+/* The byte an escape stands for, or 0 if it is undefined: STOMP 1.2 §Value Encoding; STOMP 1.1 §Value Encoding */
 static uint8_t escape_byte(enum stomp_version v, uint8_t c)
 {
     switch (c) {
@@ -156,6 +157,7 @@ static inline ptrdiff_t header_add(struct head *h, const struct line *l)
     return 1;
 }
 
+/* STOMP 1.2 §STOMP Frames: case matters. */
 static ptrdiff_t command_read(struct head *h)
 {
     struct line l;
@@ -193,7 +195,7 @@ static ptrdiff_t head_parse(struct head *h)
     }
 }
 
-/* content-length: digits and nothing else. Returns ERR_OK and *out (LENGTH_NONE: no such header). */
+/* STOMP 1.2 §Header content-length: digits and nothing else. Returns ERR_OK and *out (LENGTH_NONE: no such header). */
 static enum err length_get(const struct stomp_frame *f, const struct stomp_limits *lim, uint64_t *out)
 {
     int i = f->known[STOMP_H_CONTENT_LENGTH];
@@ -238,7 +240,7 @@ static enum err head_finish(struct stomp_frame *f, const struct stomp_limits *li
         trim_known(f);
     int encoded = f->known[STOMP_H_X_ENCODED];
     f->encoded = encoded >= 0 && slice_eq_str(f->header[encoded].value, "1");
-    /* STOMP 1.2 §Body; STOMP 1.0 says such bodies are ignored */
+    /* STOMP 1.2 §Body; STOMP 1.1 §Body; in 1.0 such bodies are ignored */
     scan->body_ok = f->version == STOMP_1_0 || f->command == STOMP_CMD_SEND || f->command == STOMP_CMD_MESSAGE ||
                     f->command == STOMP_CMD_ERROR;
     uint64_t length;
@@ -353,6 +355,20 @@ ptrdiff_t stomp_frame_decode(const uint8_t *in, size_t len, const struct stomp_l
     return total;
 }
 
+void stomp_frame_front(const uint8_t *in, size_t len, const struct stomp_limits *lim, enum stomp_version v,
+                       struct stomp_frame *out)
+{
+    struct head h = {.in = in, .len = len, .lim = lim, .f = out, .crlf = v >= STOMP_1_2, .v = v};
+    out->command = STOMP_CMD_EOL;
+    out->version = v;
+    out->body = (struct slice){0};
+    (void)head_parse_from(&h, 0, 0); /* stops where the frame was refused, or at the blank line */
+    if (v == STOMP_1_0)
+        trim_known(out);
+    int encoded = out->known[STOMP_H_X_ENCODED];
+    out->encoded = encoded >= 0 && slice_eq_str(out->header[encoded].value, "1");
+}
+
 ptrdiff_t stomp_unescape(enum stomp_version v, struct slice in, uint8_t *out, size_t cap)
 {
     size_t n = 0;
@@ -421,4 +437,18 @@ enum err stomp_frame_get(const struct stomp_frame *f, enum stomp_known h, uint8_
     if (i < 0)
         return ERR_NOT_FOUND;
     return stomp_header_value(f, (uint32_t)i, buf, cap, out);
+}
+
+enum err stomp_frame_find(const struct stomp_frame *f, struct slice name, uint8_t *buf, size_t cap, struct slice *out)
+{
+    uint8_t name_buf[STOMP_LINE_BYTES_MAX];
+    for (uint32_t i = 0; i < f->header_n; i++) {
+        struct slice text = f->header[i].name;
+        bool is_plain = !f->header[i].name_escape && !f->encoded;
+        if (!is_plain && stomp_header_name(f, i, name_buf, sizeof name_buf, &text) != ERR_OK)
+            return ERR_TOO_BIG;
+        if (slice_eq(text, name))
+            return stomp_header_value(f, i, buf, cap, out);
+    }
+    return ERR_NOT_FOUND;
 }

@@ -86,7 +86,7 @@ enum stomp_command {
     X(X_DEAD_LETTER_EXCHANGE, "x-dead-letter-exchange") X(X_DEAD_LETTER_ROUTING_KEY, "x-dead-letter-routing-key")      \
     X(X_DELIVERY_LIMIT, "x-delivery-limit") X(X_RETRY_DELAY_MIN, "x-retry-delay-min")                                  \
     X(X_RETRY_DELAY_MAX, "x-retry-delay-max") X(X_MAX_PRIORITY, "x-max-priority")                                      \
-    X(X_SINGLE_ACTIVE_CONSUMER, "x-single-active-consumer")
+    X(X_SINGLE_ACTIVE_CONSUMER, "x-single-active-consumer") X(X_CONSUMER_TIMEOUT, "x-consumer-timeout")
 /* clang-format on */
 
 enum stomp_known {
@@ -142,6 +142,11 @@ struct stomp_scan {
 ptrdiff_t stomp_frame_decode(const uint8_t *in, size_t len, const struct stomp_limits *lim, enum stomp_version v,
                              struct stomp_scan *scan, struct stomp_frame *out) MUST_CHECK;
 
+/* stomp_frame_front: what can be said about a frame that stomp_frame_decode refused: the headers in front of the fault
+ * are in *out, without a body. Depends on nothing behind the fault. */
+void stomp_frame_front(const uint8_t *in, size_t len, const struct stomp_limits *lim, enum stomp_version v,
+                       struct stomp_frame *out);
+
 /* stomp_header_name, stomp_header_value — header i of f with escapes (and %XX if f->encoded) undone.
  * *out points into the input when there was nothing to undo, else into buf[cap]; the raw length always suffices as cap.
  * A decoded name may spell a known header although header[i].known is STOMP_H_OTHER. ERR_TOO_BIG: cap too small. */
@@ -153,6 +158,11 @@ enum err stomp_header_value(const struct stomp_frame *f, uint32_t i, uint8_t *bu
 /* stomp_frame_get: stomp_header_value of the first header of this name; ERR_NOT_FOUND when there is none. */
 enum err stomp_frame_get(const struct stomp_frame *f, enum stomp_known h, uint8_t *buf, size_t cap,
                          struct slice *out) MUST_CHECK;
+
+/* stomp_frame_find: the same by its name on the wire (escapes undone), for headers that only some frames look at and
+ * that are not in STOMP_HEADER_LIST. O(headers). */
+enum err stomp_frame_find(const struct stomp_frame *f, struct slice name, uint8_t *buf, size_t cap,
+                          struct slice *out) MUST_CHECK;
 
 /* stomp_unescape — undo the escapes of version v (1.0: none; 1.1: \n \c \\; 1.2: also \r).
  * out[cap]; out may be in.p. Returns the bytes written, -ERR_MALFORMED for an undefined escape, -ERR_TOO_BIG. */

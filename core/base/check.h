@@ -13,6 +13,7 @@
 #define MUST_CHECK                      __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt_i, arg_i)       __attribute__((format(printf, fmt_i, arg_i)))
 #define NOINLINE                        __attribute__((noinline)) /* keeps a slow way out of a hot function's registers */
+#define ALWAYS_INLINE                   inline __attribute__((always_inline)) /* one thought of a hot function */
 #define LIKELY(x)                       __builtin_expect(!!(x), 1)
 #define UNLIKELY(x)                     __builtin_expect(!!(x), 0)
 #define ARRAY_N(a)                      (sizeof(a) / sizeof((a)[0]))

@@ -22,6 +22,7 @@
 
 #include "core/base/rng.h"
 #include "core/broker.h"
+#include "core/queue.h"
 #include "tests/contract/adapter_suite.h"
 #include "tests/support/guard.h"
 #include "tests/support/rig.h"
@@ -32,7 +33,7 @@ enum { WATCHED_MAX = 32, GARBAGE_RUNS = 3000, LONG_AGO_MS = 3600 * 1000 };
 
 struct watched {
     const struct conn *conn;
-    uint32_t opened, ticked, attached, closed, destroyed, settled, delivered, bytes_calls;
+    uint32_t opened, ticked, attached, closed, destroyed, settled, delivered, gone, bytes_calls;
     enum close_reason why;
 };
 
@@ -148,7 +149,9 @@ static void spy_on_settled(struct conn *c, uint64_t receipt, enum err result)
 
 static void spy_on_consumer_gone(struct conn *c, struct consumer *k)
 {
-    alive(c);
+    struct watched *w = alive(c);
+    assert_ptr_equal(k->session, c->session); /* its own, and still whole */
+    w->gone++;
     spy.f->ops->on_consumer_gone(c, k);
 }
 
@@ -412,19 +415,58 @@ static void end_it(struct rig_pipe *p, enum ending how)
     assert_true(rig_is_closed(p));
 }
 
-static void test_every_end(void **state)
+static void every_end(const struct adapter_fixture *f, struct slice before)
 {
     for (enum ending how = END_GOODBYE; how < END_N; how++) {
         static const enum close_reason whys[END_N] = {CLOSE_GOODBYE, CLOSE_NONE,  CLOSE_EOF,      CLOSE_RESET,
                                                       CLOSE_NONE,    CLOSE_ADMIN, CLOSE_SHUTDOWN, CLOSE_NONE};
-        struct rig *r = start(*state, NULL);
+        struct rig *r = start(f, NULL);
         struct rig_pipe *a = logged_in(r, spy.f->login);
         say(a, spy.f->subscribe);
         say(a, spy.f->publish);
+        say(a, before);
+        assert_false(rig_is_closed(a)); /* the fixture's words are good ones */
         end_it(a, how);
         if (whys[how] != CLOSE_NONE)
             assert_int_equal(spy.conn[0].why, whys[how]);
         rig_wait(r, LONG_AGO_MS);
+        finish(r);
+    }
+}
+
+static void test_every_end(void **state)
+{
+    every_end(*state, SLICE(""));
+}
+
+/* With transactions, handshakes and the like left open: nothing of them stays, and nobody is called back. */
+static void test_every_end_of_unfinished(void **state)
+{
+    every_end(*state, ((const struct adapter_fixture *)*state)->unfinished);
+}
+
+/* A named queue ends under its consumers: each is told once, with deliveries of that queue in flight or without. */
+static void test_queue_ends(void **state)
+{
+    const struct adapter_fixture *f = *state;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        struct rig *r = start(f, NULL);
+        struct rig_pipe *a = logged_in(r, f->login), *b = logged_in(r, f->login_b);
+        say(a, f->consume);
+        say(b, f->consume);
+        say(b, busy != 0 ? f->produce : SLICE(""));
+        assert_int_equal(spy.conn[0].delivered + spy.conn[1].delivered, busy);
+        struct queue *q = map_get(&r->shard->vhost->queues, slice_from_str(f->queue));
+        assert_non_null(q);
+        queue_delete(q);
+        rig_run(r);
+        shard_check(r->shard);
+        if (f->ops->on_consumer_gone != NULL)
+            assert_int_equal(spy.conn[0].gone + spy.conn[1].gone, 2);
+        assert_int_equal(rig_is_closed(a), f->gone_ends);
+        assert_int_equal(rig_is_closed(b), f->gone_ends);
+        if (!f->gone_ends)
+            say(a, f->goodbye);
         finish(r);
     }
 }
@@ -513,6 +555,25 @@ static void test_a_peer_that_does_not_read(void **state)
     finish(r);
 }
 
+/* unfinished: things begun, and the end. */
+static void unfinished(struct rig *r)
+{
+    struct rig_pipe *a = rig_connect(r);
+    say(a, spy.f->login);
+    say(a, spy.f->subscribe);
+    say(a, spy.f->publish);
+    say(a, spy.f->unfinished);
+    say(a, spy.f->consume);
+    say(a, spy.f->produce);
+    struct queue *q = map_get(&r->shard->vhost->queues, slice_from_str(spy.f->queue));
+    if (q != NULL && !q->is_dead)
+        queue_delete(q);
+    rig_run(r);
+    a->is_reset = true;
+    rig_run(r);
+    rig_wait(r, LONG_AGO_MS);
+}
+
 /* scenario: a bit of everything; any step may find the connection ended. */
 static void scenario(struct rig *r)
 {
@@ -530,7 +591,7 @@ static void scenario(struct rig *r)
     rig_wait(r, LONG_AGO_MS);
 }
 
-static void test_out_of_memory(void **state)
+static void out_of_memory(const struct adapter_fixture *f, void (*play)(struct rig *r))
 {
     struct rig_config config;
     bool hit = true;
@@ -539,14 +600,24 @@ static void test_out_of_memory(void **state)
         rig_config_init(&config);
         config.fail_at = ++n;
         assert_true(n < 100000);
-        struct rig *r = start(*state, &config);
+        struct rig *r = start(f, &config);
         if (r == NULL)
             continue;
-        scenario(r);
+        play(r);
         hit = r->heap.calls >= n;
         finish(r);
     }
     assert_true(n > 20); /* it did allocate */
+}
+
+static void test_out_of_memory(void **state)
+{
+    out_of_memory(*state, scenario);
+}
+
+static void test_out_of_memory_unfinished(void **state)
+{
+    out_of_memory(*state, unfinished);
 }
 
 static void test_garbage(void **state)
@@ -555,7 +626,7 @@ static void test_garbage(void **state)
     struct rng rng;
     rng_init(&rng, 7);
     for (int i = 0; i < GARBAGE_RUNS; i++) {
-        struct slice words[] = {f->login, f->subscribe, f->publish, f->publish, f->goodbye};
+        struct slice words[] = {f->login, f->subscribe, f->publish, f->unfinished, f->consume, f->publish, f->goodbye};
         struct rig *r = start(f, NULL);
         struct rig_pipe *a = rig_connect(r);
         for (size_t k = 0; k < ARRAY_N(words); k++) {
@@ -580,12 +651,15 @@ int adapter_suite_run(const struct adapter_fixture *f)
         cmocka_unit_test_prestate(test_partial_input_waits, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_receipts_wait_for_the_store, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_every_end, (void *)(uintptr_t)f),
+        cmocka_unit_test_prestate(test_every_end_of_unfinished, (void *)(uintptr_t)f),
+        cmocka_unit_test_prestate(test_queue_ends, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_every_end_before_login, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_refused_login, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_taken_over, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_silence_is_noticed_no_earlier, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_a_peer_that_does_not_read, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_out_of_memory, (void *)(uintptr_t)f),
+        cmocka_unit_test_prestate(test_out_of_memory_unfinished, (void *)(uintptr_t)f),
         cmocka_unit_test_prestate(test_garbage, (void *)(uintptr_t)f),
     };
     return cmocka_run_group_tests_name(f->name, tests, NULL, NULL);

@@ -34,13 +34,19 @@ struct adapter_fixture {
     const struct slice *foreign; /* [foreign_n] first bytes of others, each long enough to be sure */
     size_t foreign_n;
 
-    struct slice login;     /* a session; its connection is open afterwards for as long as it is not silent */
-    struct slice login_b;   /* another session */
-    struct slice subscribe; /* to the topic of `publish`, answered, with acknowledgements */
-    struct slice publish;   /* a message that asks for a receipt */
-    struct slice goodbye;   /* ends the connection */
-    struct slice bad;       /* behind a login: bytes that end the connection */
-    mono_ms silence_ms;     /* so long after `login` a silent connection has ended */
+    struct slice login;      /* a session; its connection is open afterwards for as long as it is not silent */
+    struct slice login_b;    /* another session */
+    struct slice subscribe;  /* to the topic of `publish`, answered, with acknowledgements */
+    struct slice publish;    /* a message that asks for a receipt */
+    struct slice goodbye;    /* ends the connection */
+    struct slice unfinished; /* behind login, subscribe and publish of a first connection: things that the end of the
+                              * connection leaves open: transactions, handshakes, ... May be empty */
+    struct slice consume;    /* competes for the messages of the named queue `queue`, with acknowledgements; answered */
+    struct slice produce;    /* a message for that queue */
+    const char *queue;
+    bool gone_ends;     /* the end of a queue ends the connections that consumed it */
+    struct slice bad;   /* behind a login: bytes that end the connection */
+    mono_ms silence_ms; /* so long after `login` a silent connection has ended */
     bool lasts;    /* the session of `login` survives a restart and `publish` is durable: receipts wait for the store */
     bool is_named; /* a second `login` takes the session over */
     bool greets;   /* `login` is answered at once (all protocols so far) */

@@ -676,6 +676,8 @@ static void test_out_of_memory(void **state)
     assert_true(refused + failed > 0);
 }
 
+#include "tests/contract/store_units.c" /* a program of this folder is one file */
+
 /* ---- at random ----------------------------------------------------------------------------------------------- */
 
 /* invent: the next record: anything a broker could write about what lives. False when this draw makes no sense. */
@@ -684,7 +686,7 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
     unsigned a = rng_below(rng, NUMBERS), b = rng_below(rng, NUMBERS);
     struct store_rec *r = &l->rec;
     *l = (struct logged){.rec = {.lsn = w->n + 1}};
-    r->kind = (enum store_kind)(1 + rng_below(rng, STORE_MEMBER_END));
+    r->kind = (enum store_kind)(1 + rng_below(rng, STORE_TX_END));
     r->session = w->session[a];
     r->queue = w->queue[b];
     r->rx_id = (uint16_t)(1 + rng_below(rng, 3));
@@ -693,18 +695,13 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
     snprintf(l->name, sizeof(l->name), "n%u", a);
     snprintf(l->key, sizeof(l->key), "k%u", rng_below(rng, 3));
     r->name = slice_from_str(l->name);
-    if (r->kind != STORE_RETAIN || !rng_chance(rng, 30)) /* else: clears */
+    if (r->kind == STORE_PUBLISH && rng_chance(rng, 25))
+        r->flags = STORE_PUBLISH_RETAINED;
+    if (!retains(r) || !rng_chance(rng, 30)) /* else: clears */
         snprintf(l->payload, sizeof(l->payload), "p%u", w->n);
     switch (r->kind) {
     case STORE_PUBLISH:
-        for (unsigned i = 0; i < 3; i++) {
-            unsigned place = (b + i) % NUMBERS;
-            if (w->queue[place] != 0 && rng_chance(rng, 60))
-                l->target[r->target_n++] = (struct store_target){w->queue[place], rng_below(rng, 9)};
-        }
-        r->target = l->target;
-        if (r->session == 0 || rng_chance(rng, 50))
-            r->session = r->rx_id = 0;
+        invent_publish(w, rng, l, b);
         break;
     case STORE_SETTLE:
         r->of = 1 + rng_below(rng, w->n + 1);
@@ -720,6 +717,8 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
             r->queue = w->queue[b] = ++w->number;
         else
             return false;
+        l->policy = (struct queue_policy){.len_max = w->n, .dead_exchange = slice_from_str(l->key)};
+        r->policy = rng_chance(rng, 50) ? &l->policy : NULL;
         break;
     case STORE_SESSION_END:
         if (r->session == 0 || rng_chance(rng, 70))
@@ -734,8 +733,30 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
     case STORE_BIND:
     case STORE_UNBIND:
         r->key = slice_from_str(l->key);
-        if (r->queue == 0)
+        if (r->queue != 0 && rng_chance(rng, 60))
+            break;
+        snprintf(l->to, sizeof(l->to), "n%u", b);
+        r->to = slice_from_str(l->to);
+        r->queue = 0;
+        break;
+    case STORE_EXCHANGE:
+        l->exchange = (struct exchange_spec){
+            .name = r->name, .kind = EXCHANGE_TOPIC, .alternate = slice_from_str(l->key), .rate = w->n};
+        r->exchange = &l->exchange;
+        r->queue = 0;
+        break;
+    case STORE_EXCHANGE_END:
+        r->queue = 0;
+        break;
+    case STORE_TX:
+        if (w->unit != 0)
             return false;
+        w->unit = w->n + 1;
+        break;
+    case STORE_TX_END:
+        if (w->unit == 0)
+            return false;
+        r->flags = rng_chance(rng, 20) ? STORE_TX_VOID : 0;
         break;
     case STORE_MEMBER:
     case STORE_MEMBER_END:
@@ -760,6 +781,7 @@ static void next_life(struct suite *s, struct whole_log *w, struct buf *expected
     buf_put_u8(&s->seen, 0);
     lsn_t probe = retain(s, "probe", "");
     assert_in_range(probe, least + 1, most + 1);
+    log_tear(w, (unsigned)probe - 1);
     put_living(w, (unsigned)probe - 1, expected);
     assert_string_equal((const char *)s->seen.p, (const char *)expected->p);
     log_cut(w, (unsigned)probe - 1);
@@ -778,6 +800,14 @@ static void one_history(struct suite *s, struct whole_log *w, struct buf *expect
             continue;
         assert_int_equal(append(s, &l->rec), w->n + 1);
         w->n++;
+        if (l->rec.kind == STORE_TX_END) {
+            unsigned unit = w->unit;
+            w->unit = 0;
+            if (l->rec.flags == STORE_TX_VOID) {
+                log_void(w, unit - 1, w->n);
+                log_cut(w, w->n);
+            }
+        }
         log_forget_ended(w);
         if (rng_chance(&rng, 30))
             submit(s);
@@ -832,6 +862,12 @@ int store_suite_run(const struct store_fixture *f)
         T(test_session_end_takes_its_queues),
         T(test_members),
         T(test_delays),
+        T(test_exchanges),
+        T(test_policies),
+        T(test_dead_letters),
+        T(test_published_retained),
+        T(test_units),
+        T(test_units_are_whole),
         T(test_visit_stops),
         T(test_large),
         T(test_reserve),
@@ -839,6 +875,7 @@ int store_suite_run(const struct store_fixture *f)
         T(test_failure_at_close),
         T(test_crash),
         T(test_out_of_memory),
+        T(test_units_out_of_memory),
         T(test_random),
     };
 #undef T

@@ -38,6 +38,13 @@ static const struct adapter_fixture v311 = {
     .subscribe = WORDS("\x82\x06\x00\x01\x00\x01t\x01"),
     .publish = WORDS("\x32\x0a\x00\x01t\x00\x07hello"),
     .goodbye = WORDS("\xe0\x00"),
+    .unfinished = WORDS("\x34\x09\x00\x01t\x00\x09open"
+                        "\x34\x09\x00\x01u\x00\x0aopen"
+                        "\x82\x06\x00\x02\x00\x01u\x02"),
+    .consume = WORDS("\x82\x10\x00\x03\x00\x0b$queue/gone\x01"),
+    .produce = WORDS("\x32\x14\x00\x0b$queue/gone\x00\x0bhello"),
+    .queue = "gone",
+    .gone_ends = false,
     .bad = WORDS("\x36\x06\x00\x01t\x00\x07x"),
     .silence_ms = 15000,
     .lasts = true,
@@ -61,6 +68,13 @@ static const struct adapter_fixture v5 = {
     .publish =
         WORDS("\x34\x23\x00\x0along/topic\x00\x07\x0f\x23\x00\x01\x26\x00\x01k\x00\x01v\x02\x00\x00\x00\x64hello"),
     .goodbye = WORDS("\xe0\x00"),
+    .unfinished = WORDS("\x34\x0a\x00\x01t\x00\x09\x00open"
+                        "\x34\x0a\x00\x01u\x00\x0a\x00open"
+                        "\x82\x07\x00\x02\x00\x00\x01u\x02"),
+    .consume = WORDS("\x82\x11\x00\x03\x00\x00\x0b$queue/gone\x01"),
+    .produce = WORDS("\x32\x15\x00\x0b$queue/gone\x00\x0b\x00hello"),
+    .queue = "gone",
+    .gone_ends = false,
     .bad = WORDS("\x34\x08\x00\x01t\x00\x07\x01\x7fx"),
     .silence_ms = 15000,
     .lasts = true,

@@ -30,6 +30,17 @@ static const struct slice foreign[] = {
     "SEND\ndestination:/queue/t\npersistent:true\nreceipt:p\nk:v\ncontent-type:text/plain\nreply-to:/topic/a\n"        \
     "correlation-id:c\n\nhello\0"
 
+#define BEGUN(ack)                                                                                                     \
+    "BEGIN\ntransaction:t\n\n\0"                                                                                       \
+    "SEND\ndestination:/queue/t\ntransaction:t\n\nin it\0"                                                             \
+    "SEND\ndestination:/topic/t/1\ntransaction:t\nreceipt:in\n\nin it\0" ack "BEGIN\ntransaction:another\n\n\0"        \
+    "SUBSCRIBE\nid:pull\ndestination:/queue/pull\nack:client-individual\nx-credit:3\n\n\0"                             \
+    "SUBSCRIBE\nid:browse\ndestination:/queue/pull\nbrowser:true\n\n\0"                                                \
+    "SEND\ndestination:/queue/pull\nreply-to:/temp-queue/answers\nx-delay:60000\n\nx\0"                                \
+    "SEND\ndestination:/queue/pull\nreply-to:/temp-queue/answers\n\nx\0"
+#define CONSUME "SUBSCRIBE\nid:c\ndestination:/queue/gone\nack:client-individual\nprefetch-count:5\nreceipt:c\n\n\0"
+#define PRODUCE "SEND\ndestination:/queue/gone\nreceipt:g\n\nhello\0"
+
 static const struct adapter_fixture v12 = {
     .name = "stomp 1.2",
     .ops = &stomp_adapter,
@@ -42,6 +53,11 @@ static const struct adapter_fixture v12 = {
     .subscribe = WORDS(SUBSCRIBE),
     .publish = WORDS(PUBLISH),
     .goodbye = WORDS("DISCONNECT\nreceipt:d\n\n\0"),
+    .unfinished = WORDS(BEGUN("ACK\nid:1-1.1\ntransaction:t\nreceipt:a\n\n\0")),
+    .consume = WORDS(CONSUME),
+    .produce = WORDS(PRODUCE),
+    .queue = "gone",
+    .gone_ends = true,
     .bad = WORDS("SEND\ndestination:/topic/a\nk:\\q\n\nx\0"),
     .silence_ms = 10000,
     .lasts = true, /* the queue does */
@@ -61,6 +77,11 @@ static const struct adapter_fixture v11 = {
     .subscribe = WORDS("SUBSCRIBE\nid:0\ndestination:/topic/t.*\nack:client-individual\nreceipt:s\n\n\0"),
     .publish = WORDS("SEND\ndestination:/mqtt/t/1\nreceipt:p\nretain:true\nexpiration:60000\n\nhello\0"),
     .goodbye = WORDS("DISCONNECT\n\n\0"),
+    .unfinished = WORDS(BEGUN("ACK\nmessage-id:1-1.1\nsubscription:0\ntransaction:t\n\n\0")),
+    .consume = WORDS(CONSUME),
+    .produce = WORDS(PRODUCE),
+    .queue = "gone",
+    .gone_ends = true,
     .bad = WORDS("ACK\nmessage-id:1\nsubscription:0\n\n\0"),
     .silence_ms = 10000,
     .lasts = true, /* a retained message does */

@@ -198,6 +198,9 @@ static mono_ms fake_on_tick(struct conn *c, mono_ms now)
 
 static void fake_on_close(struct conn *c, enum close_reason why)
 {
+    struct fake_pipe *who = fake_pipe_of(c);
+    if (who->on_leave)
+        who->on_leave(c, who->ctx);
     struct fake_event *e = note(c, FAKE_CLOSE);
     e->why = why;
     e->can_say = conn_can_say(c);

@@ -91,6 +91,8 @@ struct fake_pipe {
     bool open_fails;
     mono_ms tick_every;                                                /* on_tick answers now + this; 0: MONO_NEVER */
     void (*on_frame)(struct conn *c, const uint8_t *body, size_t len); /* may be NULL */
+    void (*on_leave)(struct conn *c, void *ctx);                       /* from within on_close; may be NULL */
+    void *ctx;
 };
 
 struct fake_config {

@@ -331,7 +331,7 @@ struct rig *rig_new(const struct rig_config *config)
     r->log.level = LOG_DEBUG;
     fake_auth_init(&r->auth);
     r->door = (struct door){.adapter = config->adapters,
-                            .name = "rig",
+                            .name = config->door_name != NULL ? config->door_name : "rig",
                             .allow_anonymous = !config->refuses_anonymous,
                             .server_reference = config->server_reference,
                             .is_lenient = config->is_lenient,
@@ -353,6 +353,9 @@ struct rig *rig_new(const struct rig_config *config)
                               .response_information = config->response_information,
                               .check_payload_format = config->check_payload_format,
                               .retain_available = !config->no_retain,
+                              .stomp_strict_host = config->stomp_strict_host,
+                              .stomp_persistent = config->stomp_persistent,
+                              .topic_dialect = config->topic_dialect,
                               .queue_qos0 = config->queue_qos0};
     r->shard = shard_new(&sc);
     if (r->shard != NULL)

@@ -38,6 +38,9 @@ struct rig_config {
     bool has_auth;                    /* tests/support/fake_auth.h */
     const char *server_reference;     /* NULL: none; lives as long as the rig */
     const char *response_information; /* the same */
+    const char *door_name;            /* NULL: "rig"; the same */
+    bool stomp_strict_host, stomp_persistent;
+    uint8_t topic_dialect;
     bool has_store;                   /* durable at once, unless rig->is_holding */
     uint64_t fail_at;                 /* the broker's Nth allocation fails; 0: none */
 };

@@ -361,7 +361,9 @@ static bool set_line(struct wire_file *f, const char *line)
                  {"lenient", &c->is_lenient},
                  {"moved", &c->has_moved},
                  {"auth", &c->has_auth},
-                 {"check_payload_format", &c->check_payload_format}};
+                 {"check_payload_format", &c->check_payload_format},
+                 {"stomp_strict_host", &c->stomp_strict_host},
+                 {"stomp_persistent", &c->stomp_persistent}};
     for (size_t i = 0; i < ARRAY_N(flags); i++)
         if (strcmp(line, flags[i].word) == 0) {
             *flags[i].out = true;
@@ -371,6 +373,12 @@ static bool set_line(struct wire_file *f, const char *line)
         return keep_word(f, line, &c->server_reference);
     if (is_word(&line, "response_information"))
         return keep_word(f, line, &c->response_information);
+    if (is_word(&line, "door"))
+        return keep_word(f, line, &c->door_name);
+    if (is_word(&line, "topic_dialect") && line[0] >= '0' && line[0] <= '2' && line[1] == '\0') {
+        c->topic_dialect = (uint8_t)(line[0] - '0');
+        return true;
+    }
     if (is_word(&line, "qos_cap") && line[0] >= '0' && line[0] <= '2' && line[1] == '\0') {
         c->has_qos_cap = true;
         c->qos_cap = (uint8_t)(line[0] - '0');

@@ -25,7 +25,8 @@
  * Before the first step
  *     limit FIELD N     a limit of core/limits.h
  *     set anonymous no, retain no, queue_qos0, store, lenient, moved, auth, check_payload_format, qos_cap N,
- *         server_reference WORD, response_information WORD: a field of struct rig_config
+ *         server_reference WORD, response_information WORD, door WORD, stomp_strict_host, stomp_persistent,
+ *         topic_dialect N: a field of struct rig_config
  *
  * Bytes: hex digits in pairs · "text" · 'text' with two bytes of length in front · u8:N u16:N u32:N big-endian · [ ...
  * ] with a Variable Byte Integer length in front · ( ... ) grouped · X*N the item X, N times · $name · in what is

@@ -274,6 +274,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->log_types, 1u << LOG_ERROR | 1u << LOG_WARN | 1u << LOG_NOTICE);
     assert_true(c->retain_available && c->set_tcp_nodelay && c->log_timestamp);
     assert_false(c->queue_qos0_messages || c->session_drop_head || c->check_payload_format);
+    assert_true(c->topic_dialect == 0 && !c->stomp_persistent && !c->stomp_strict_host);
     assert_int_equal(c->sys_interval_s, 10);
     assert_true(c->scram_file == NULL && c->response_information == NULL);
     for (unsigned i = 0; i < 2; i++) {

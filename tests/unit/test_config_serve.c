@@ -90,6 +90,17 @@ static const struct {
      "error: f:2: sys_interval: was set to something else at f:1; keep one of the two lines\n"},
     {"queued_overflow reject",
      "error: f:1: queued_overflow: \"reject\" is not allowed; allowed: drop-new or drop-head\n"},
+    OK_ROW("topic_dialect merged\nstomp_persistent false\nstomp_strict_host false\n"),
+    OK_ROW("topic_dialect amqp\nstomp_persistent true\nstomp_strict_host 1\n"),
+    OK_ROW("max_publish_rate 100\nmax_publish_bytes_rate 2M\nqueue_ack_timeout 5min\nmax_exchanges 100\n"
+           "stomp_max_transactions 1\nstomp_max_transaction_actions 10\nstomp_max_transaction_bytes 1M\n"),
+    {"topic_dialect rabbit", "error: f:1: topic_dialect: \"rabbit\" is not allowed; allowed: merged, amqp or mqtt\n"},
+    {"topic_dialect mqtt\ntopic_dialect amqp",
+     "error: f:2: topic_dialect: was set to something else at f:1; keep one of the two lines\n"},
+    {"stomp_persistent maybe", "error: f:1: stomp_persistent: \"maybe\" is not allowed; allowed: true or false\n"},
+    {"stomp_strict_host", "error: f:1: stomp_strict_host: a value is missing; allowed: true or false\n"},
+    {"max_publish_bytes_rate -1", "error: f:1: max_publish_bytes_rate: \"-1\" is not allowed; allowed: 0 to "
+                                  "1099511627776 bytes/s; also with k, K, M, G\n"},
     {"check_payload_format 2", "error: f:1: check_payload_format: \"2\" is not allowed; allowed: true or false\n"},
     {"response_information", "error: f:1: response_information: a value is missing; allowed: any text of at most 1024 "
                              "bytes\n"},
@@ -191,6 +202,23 @@ static void test_broker_options(void **state)
     end(&b);
 }
 
+static void test_stomp_options(void **state)
+{
+    (void)state;
+    static const char *const dialect[] = {"merged", "amqp", "mqtt"};
+    for (unsigned i = 0; i < ARRAY_N(dialect); i++) {
+        struct bench b;
+        char text[100];
+        (void)snprintf(text, sizeof(text), "topic_dialect %s\nstomp_persistent %u\nstomp_strict_host %u\n", dialect[i],
+                       i % 2, i / 2);
+        assert_int_equal(load(&b, text), ERR_OK);
+        assert_int_equal(b.config.topic_dialect, i); /* the order of enum stomp_dialect */
+        assert_int_equal(b.config.stomp_persistent, i % 2);
+        assert_int_equal(b.config.stomp_strict_host, i / 2);
+        end(&b);
+    }
+}
+
 static void test_long_texts(void **state)
 {
     (void)state;
@@ -245,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_what_a_listener_serves),
         cmocka_unit_test(test_builtin_listeners_have_it_all),
         cmocka_unit_test(test_broker_options),
+        cmocka_unit_test(test_stomp_options),
         cmocka_unit_test(test_long_texts),
         cmocka_unit_test(test_out_of_memory),
     };

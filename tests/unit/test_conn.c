@@ -501,6 +501,7 @@ static void eof_with_output_pending(void **state)
     }
 }
 
+/* What was said last reaches the peer, then the connection goes. STOMP 1.2 §Connection Lingering */
 static void lingering(void **state)
 {
     (void)state;

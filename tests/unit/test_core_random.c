@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #include "core/base/rng.h"
+#include "core/topology.h"
+#include "core/tx.h"
 #include "persist/store_mem.h"
 #include "tests/support/fake.h"
 
@@ -24,6 +26,7 @@ enum { CONNS = 10, TURNS = 250, CONSUMERS = 4 };
 struct peer {
     struct fake_pipe *pipe; /* NULL: none */
     struct consumer *k[CONSUMERS];
+    struct tx *tx; /* NULL: none is open */
 };
 
 struct chaos {
@@ -53,6 +56,7 @@ static struct msgview any_message(struct chaos *v)
         .topic = slice_from_str(topic(v)),
         .payload = slice_make(noise, rng_below(&v->r, rng_chance(&v->r, 80) ? 60 : sizeof(noise))),
         .qos = (uint8_t)rng_below(&v->r, 3),
+        .priority = (uint8_t)rng_below(&v->r, 6),
         .flags = (uint8_t)((rng_chance(&v->r, 25) ? MSG_RETAIN : 0) | (rng_chance(&v->r, 60) ? MSG_DURABLE : 0)),
         .expires_at = rng_chance(&v->r, 20) ? v->f->now + rng_below(&v->r, 3000) : 0};
 }
@@ -74,10 +78,25 @@ static void look(struct chaos *v)
     fake_forget(v->f);
 }
 
+/* on_leave: a transaction ends before its connection leaves the session (core/tx.h). */
+static void on_leave(struct conn *c, void *ctx)
+{
+    struct peer *p = ctx;
+    if (p->tx)
+        tx_abort(c, p->tx);
+    p->tx = NULL;
+}
+
 static void enter(struct chaos *v, struct peer *p)
 {
     static const char *const id[] = {"a", "b", "c", "d", ""};
+    if (p->tx)
+        on_leave(p->pipe->conn, p);
+    if (p->pipe)
+        p->pipe->on_leave = NULL;
     *p = (struct peer){.pipe = fake_pipe(v->f)};
+    p->pipe->on_leave = on_leave;
+    p->pipe->ctx = p;
     fake_feed(p->pipe, "HELLO", 5);
     (void)fake_turn(v->f);
     look(v);
@@ -95,17 +114,160 @@ static void enter(struct chaos *v, struct peer *p)
     broker_attach(c, &a);
 }
 
+static struct slice queue_name_of(struct chaos *v)
+{
+    static const char *const all[] = {"q1", "q2", "q3", "q4"};
+    return slice_from_str(all[rng_below(&v->r, ARRAY_N(all))]);
+}
+
+static struct slice exchange_name_of(struct chaos *v)
+{
+    static const char *const all[] = {"x1", "x2", "x3", "amq.topic", "amq.fanout", "x4"};
+    return slice_from_str(all[rng_below(&v->r, ARRAY_N(all))]);
+}
+
+/* some: n with a chance in a hundred, else 0. */
+static uint32_t some(struct chaos *v, unsigned chance, uint32_t n)
+{
+    return rng_chance(&v->r, chance) ? 1 + rng_below(&v->r, n) : 0;
+}
+
+/* any_queue: declares one with any arguments, or finds it as it is. */
+static struct queue *any_queue(struct chaos *v, struct conn *c)
+{
+    struct queue_spec spec;
+    struct declared d;
+    enum queue_arg bad;
+    queue_spec_init(&spec, &v->f->shard->vhost->policy_named);
+    struct queue_policy *p = &spec.policy;
+    if (rng_chance(&v->r, 40)) {
+        spec.given = (1u << QUEUE_ARG_N) - 1;
+        p->len_max = some(v, 50, 10);
+        p->bytes_max = some(v, 30, 5000);
+        p->overflow = (enum queue_overflow)(OVERFLOW_DROP_HEAD + rng_below(&v->r, 3));
+        p->has_ttl = rng_chance(&v->r, 40);
+        p->ttl_ms = some(v, 80, 2000);
+        p->expires_ms = some(v, 20, 3000);
+        p->retry_min_ms = some(v, 30, 500);
+        p->retry_max_ms = p->retry_min_ms ? p->retry_min_ms + some(v, 50, 2000) : 0;
+        p->ack_ms = some(v, 40, 3000);
+        p->has_delivery_limit = rng_chance(&v->r, 30);
+        p->delivery_limit = (uint16_t)some(v, 50, 3);
+        p->priority_max = (uint8_t)some(v, 30, 5);
+        p->has_dead_exchange = rng_chance(&v->r, 50);
+        p->dead_exchange = rng_chance(&v->r, 50) ? SLICE("") : exchange_name_of(v);
+        p->has_dead_key = p->has_dead_exchange && rng_chance(&v->r, 70);
+        p->dead_key = queue_name_of(v);
+        p->single_active = rng_chance(&v->r, 20);
+        p->exclusive = rng_chance(&v->r, 10);
+        p->auto_delete = rng_chance(&v->r, 20);
+        p->durable = !p->exclusive;
+        if (queue_spec_finish(&spec, &bad) != ERR_OK)
+            return NULL;
+    }
+    return broker_declare_queue_as(c, rng_chance(&v->r, 5) ? SLICE("") : queue_name_of(v), &spec, &d);
+}
+
+static void topology(struct chaos *v, struct conn *c)
+{
+    struct exchange *x = exchange_get(v->f->shard->vhost, exchange_name_of(v));
+    struct exchange *to = exchange_get(v->f->shard->vhost, exchange_name_of(v));
+    struct exchange_spec spec = {.name = exchange_name_of(v),
+                                 .kind = (enum exchange_kind)(EXCHANGE_TOPIC + rng_below(&v->r, 3)),
+                                 .durable = rng_chance(&v->r, 50),
+                                 .auto_delete = rng_chance(&v->r, 20),
+                                 .internal = rng_chance(&v->r, 20),
+                                 .alternate = rng_chance(&v->r, 30) ? exchange_name_of(v) : SLICE(""),
+                                 .rate = some(v, 10, 2000)};
+    struct fake_filter ff;
+    struct declared d;
+    uint64_t n, receipt = v->f->receipt_next++;
+    const struct filter *f = fake_filter(&ff, filter(v));
+    struct queue *q = map_get(&v->f->shard->vhost->queues, queue_name_of(v));
+    switch (rng_below(&v->r, 9)) {
+    case 0:
+    case 1:
+        (void)broker_declare_exchange(c, &spec, &d);
+        return;
+    case 2:
+        broker_delete_exchange(c, spec.name, rng_chance(&v->r, 50), receipt);
+        return;
+    case 3:
+    case 4:
+        if (x && q)
+            (rng_chance(&v->r, 70) ? broker_bind : broker_unbind)(c, x, f, q, receipt);
+        return;
+    case 5:
+        if (x && to)
+            (rng_chance(&v->r, 70) ? broker_bind_exchange : broker_unbind_exchange)(c, x, f, to, receipt);
+        return;
+    case 6:
+        broker_purge(c, queue_name_of(v), &n, receipt);
+        return;
+    case 7:
+        broker_pause(c, queue_name_of(v), rng_chance(&v->r, 50), receipt);
+        return;
+    default:
+        broker_delete_queue(c, queue_name_of(v),
+                            (struct queue_end){.if_unused = rng_chance(&v->r, 60), .if_empty = rng_chance(&v->r, 60)},
+                            receipt);
+        return;
+    }
+}
+
+static void transact(struct chaos *v, struct peer *p, struct conn *c)
+{
+    struct msgview m = any_message(v);
+    struct list_node *it = list_first(&c->session->inflight);
+    enum err e = ERR_OK;
+    if (!p->tx) {
+        p->tx = tx_new(c);
+        return;
+    }
+    switch (rng_below(&v->r, 8)) {
+    case 0:
+        tx_abort(c, p->tx);
+        p->tx = NULL;
+        return;
+    case 1:
+    case 2:
+        tx_commit(c, p->tx, v->f->receipt_next++);
+        p->tx = NULL;
+        return;
+    case 3:
+    case 4:
+        if (it)
+            e = tx_settle(c, p->tx, LIST_ITEM(it, struct entry, node)->ticket,
+                          rng_chance(&v->r, 50) ? OUTCOME_ACK : OUTCOME_REQUEUE, false);
+        break;
+    default:
+        e = tx_publish(
+            c, p->tx,
+            &(struct publish){.msg = m,
+                              .delay_ms = some(v, 20, 3000),
+                              .exchange = rng_chance(&v->r, 40) ? v->f->shard->vhost->default_exchange : NULL});
+        break;
+    }
+    assert_true(e == ERR_OK || e == ERR_NOT_FOUND || e == ERR_NOMEM || e == ERR_FULL || e == ERR_PROTOCOL ||
+                e == ERR_UNSUPPORTED || e == ERR_DENIED);
+}
+
 static void consume(struct chaos *v, struct peer *p, struct conn *c)
 {
     unsigned i = rng_below(&v->r, CONSUMERS);
     struct consume how = {.mode = (enum ack_mode)rng_below(&v->r, 4),
                           .prefetch = rng_below(&v->r, 4),
                           .qos = (uint8_t)rng_below(&v->r, 3),
+                          .is_pull = rng_chance(&v->r, 20),
+                          .priority = (int8_t)(rng_chance(&v->r, 20) ? rng_below(&v->r, 5) - 2 : 0),
                           .receipt = rng_chance(&v->r, 70) ? v->f->receipt_next++ : RECEIPT_NONE};
     struct fake_filter ff;
-    enum err e;
     if (p->k[i]) {
         struct consumer *k = p->k[i];
+        if (k->is_pull && rng_chance(&v->r, 70)) {
+            broker_grant(c, k, rng_below(&v->r, 5), rng_chance(&v->r, 30), how.receipt);
+            return;
+        }
         p->k[i] = NULL;
         broker_cancel(c, k, how.receipt);
         return;
@@ -115,8 +277,10 @@ static void consume(struct chaos *v, struct peer *p, struct conn *c)
                                         &(struct binding_opts){.qos = how.qos, .sub_id = rng_below(&v->r, 3)}, &how);
         return;
     }
-    struct queue *q = broker_declare_queue(c, rng_chance(&v->r, 50) ? SLICE("q1") : SLICE("q2"), &e);
-    if (q)
+    struct queue *q = any_queue(v, c);
+    if (q && how.mode == ACK_NONE && rng_chance(&v->r, 30))
+        p->k[i] = broker_browse(c, q, &how);
+    else if (q)
         p->k[i] = broker_consume_queue(c, q, &how);
 }
 
@@ -144,9 +308,10 @@ static void act(struct chaos *v, struct peer *p)
             enter(v, p);
         return;
     }
+    look(v); /* consumers of queues that somebody deleted */
     struct msgview m = any_message(v);
     uint16_t id = (uint16_t)(1 + rng_below(&v->r, 12));
-    switch (rng_below(&v->r, 16)) {
+    switch (rng_below(&v->r, 20)) {
     case 0:
         (void)fake_sub_opts(c, filter(v),
                             &(struct binding_opts){.qos = (uint8_t)rng_below(&v->r, 3),
@@ -191,6 +356,14 @@ static void act(struct chaos *v, struct peer *p)
         settle(v, c);
         break;
     case 12:
+    case 13:
+        topology(v, c);
+        break;
+    case 14:
+    case 15:
+        transact(v, p, c);
+        break;
+    case 16:
         (void)fake_pub_view(c, &m, rng_chance(&v->r, 50) ? v->f->shard->vhost->default_exchange : NULL, 0);
         break;
     default:
@@ -236,6 +409,9 @@ static void play(uint64_t seed)
     config.limits.retained_max = 1 + rng_below(&v.r, 9);
     config.limits.receive_max = 5;
     config.limits.linger_ms = rng_below(&v.r, 3000);
+    config.limits.publish_rate = seed % 3 == 0 ? 1 + rng_below(&v.r, 30) : 0;
+    config.limits.publish_bytes_rate = seed % 7 == 0 ? 1 + rng_below(&v.r, 9000) : 0;
+    config.limits.topic_rate = seed % 11 == 0 ? 1 + rng_below(&v.r, 60) : 0;
     config.limits.timers_turn = 1 + rng_below(&v.r, 20);
     v.f = fake_new(&config);
     for (unsigned n = 0; n < TURNS; n++) {

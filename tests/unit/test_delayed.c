@@ -79,6 +79,83 @@ static void long_after(void **state)
     fake_free(f);
 }
 
+/* from a millisecond to years, to the millisecond, however many wait beside it. */
+static void exact(void **state)
+{
+    (void)state;
+    static const mono_ms delay[] = {1,
+                                    2,
+                                    63,
+                                    64,
+                                    999,
+                                    4095,
+                                    4096,
+                                    262143,
+                                    3600000,
+                                    86400000,
+                                    UINT64_C(2678400001),
+                                    UINT64_C(31536000000),
+                                    UINT64_C(157680000007),
+                                    UINT64_C(315360000000)};
+    struct fake *f = fake_new(NULL);
+    struct conn *p = fake_login(f, "p", 0);
+    assert_int_equal(fake_sub(p, "t", 1), ERR_OK);
+    fake_wait(f, 12345);
+    mono_ms start = f->now;
+    for (uint32_t i = ARRAY_N(delay); i-- > 0;)
+        assert_int_equal(later(p, "t", "x", delay[i]), ERR_OK);
+    for (uint32_t i = 0; i < ARRAY_N(delay); i++) {
+        fake_forget(f);
+        fake_wait(f, start + delay[i] - f->now);
+        assert_int_equal(fake_count(f, FAKE_DELIVER), 1);
+        assert_int_equal(fake_last(f, FAKE_DELIVER)->at, start + delay[i]);
+        assert_int_equal(broker_settle(p, fake_last(f, FAKE_DELIVER)->ticket, OUTCOME_ACK), ERR_OK);
+    }
+    fake_free(f);
+}
+
+/* its exchange is deleted meanwhile: dropped, counted and said; one of the same name is another one. */
+static void exchange_is_gone(void **state)
+{
+    (void)state;
+    for (int again = 0; again < 2; again++) {
+        struct fake *f = fake_new(NULL);
+        struct conn *p = fake_login(f, "p", 0);
+        struct exchange *x;
+        const char *differs;
+        struct exchange_spec spec = {.name = SLICE("x"), .kind = EXCHANGE_FANOUT};
+        struct msgview v = {.topic = SLICE("k"), .payload = SLICE("x"), .qos = 1};
+        assert_int_equal(exchange_declare_as(f->shard->vhost, &spec, &x, &differs), ERR_OK);
+        assert_int_equal(later_view(p, &v, x, 1000, 0), ERR_OK);
+        exchange_delete(x);
+        if (again)
+            assert_int_equal(exchange_declare_as(f->shard->vhost, &spec, &x, &differs), ERR_OK);
+        fake_wait(f, 2000);
+        assert_int_equal(fake_stat(f, STAT_DROP_CLOSED), 1);
+        assert_int_equal(fake_stat(f, STAT_PUBLISHED), 0);
+        assert_int_equal(fake_stat(f, STAT_DELAYED), 0);
+        assert_non_null(strstr(f->log_last, "its exchange was deleted"));
+        fake_free(f);
+    }
+}
+
+/* a refused one gives the QoS 2 id back, as a publish at once does. */
+static void refused_qos2(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.limits.delayed_max = 1;
+    struct fake *f = fake_new(&config);
+    struct conn *p = fake_login(f, "p", 0);
+    struct msgview v = {.topic = SLICE("t"), .payload = SLICE("x"), .qos = 2};
+    assert_int_equal(later_view(p, &v, NULL, 1000, 8), ERR_OK);
+    assert_int_equal(later_view(p, &v, NULL, 1000, 9), ERR_FULL);
+    assert_true(broker_rx_is_open(p, 8));
+    assert_false(broker_rx_is_open(p, 9));
+    fake_free(f);
+}
+
 /* a message that lives shorter than it has to wait is counted as expired. */
 static void expired_before(void **state)
 {
@@ -217,9 +294,10 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(at_its_time),     cmocka_unit_test(long_after),     cmocka_unit_test(expired_before),
-        cmocka_unit_test(what_is_refused), cmocka_unit_test(qos2_once),      cmocka_unit_test(to_a_queue),
-        cmocka_unit_test(in_the_store),    cmocka_unit_test(without_memory),
+        cmocka_unit_test(at_its_time),      cmocka_unit_test(long_after),     cmocka_unit_test(expired_before),
+        cmocka_unit_test(what_is_refused),  cmocka_unit_test(qos2_once),      cmocka_unit_test(to_a_queue),
+        cmocka_unit_test(in_the_store),     cmocka_unit_test(without_memory), cmocka_unit_test(exact),
+        cmocka_unit_test(exchange_is_gone), cmocka_unit_test(refused_qos2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

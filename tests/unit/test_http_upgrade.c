@@ -81,7 +81,11 @@ static const struct adapter_ops loud = {.name = "loud",
 
 static const struct adapter_ops *const adapters[] = {&loud, &http_upgrade_adapter, NULL};
 static const struct upgrade_way ways[] = {
-    {"loud", &loud, NULL}, {"mqtt", &mqtt_adapter, mqtt_unit_bytes}, {"mqttv3.1", &mqtt_adapter, mqtt_unit_bytes}, {0}};
+    {"loud", &loud, .must_be_named = true},
+    {"mqtt", &mqtt_adapter, .unit = mqtt_unit_bytes, .must_be_named = true},
+    {"mqttv3.1", &mqtt_adapter, .unit = mqtt_unit_bytes, .must_be_named = true},
+    {.subprotocol = NULL},
+};
 
 struct house {
     struct rig *rig;
@@ -319,9 +323,9 @@ static void test_lenient(void **state)
     check_rows(&h, rows, ARRAY_N(rows));
     struct rig_pipe *p = knock_whole(&h, rows[0].request);
     assert_false(out_has(p, "Protocol:")); /* what was not offered is not chosen, RFC 6455 §4.2.2 */
-    rig_send(p, "\x82\x83\0\0\0\0hey", 9);
+    rig_send(p, "\x82\x84\0\0\0\0!hey", 10);
     rig_run(h.rig);
-    assert_true(out_has(p, "\x82\x03HEY")); /* the first way of the table */
+    assert_true(out_has(p, "\x82\x04!HEY")); /* what claims the first bytes: test_ws_guess.c */
     house_close(&h);
 }
 

@@ -136,6 +136,27 @@ static void test_what_is_not_for_mqtt_is_left_out(void **state)
     buf_fini(&attrs);
 }
 
+/* A dead letter's history reaches a device as properties; published again, they are the device's own. */
+static void test_death_is_told(void **state)
+{
+    (void)state;
+    uint8_t out[64];
+    struct buf attrs, again;
+    struct attr a;
+    size_t pos = 0;
+    buf_init(&attrs, &mem);
+    attr_put(&attrs, ATTR_USER, SLICE("k"), SLICE("v"));
+    attr_put(&attrs, ATTR_DEATH, SLICE("x-death"), SLICE("queue=q"));
+    size_t n = back(buf_slice(&attrs), out);
+    assert_int_equal(n, 26);
+    assert_memory_equal(out, "\x26\x00\x01k\x00\x01v\x26\x00\x07x-death\x00\x07queue=q", 26);
+    there(slice_make(out, n), &again);
+    while (attr_next(buf_slice(&again), &pos, &a))
+        assert_int_equal(a.id, ATTR_USER);
+    buf_fini(&again);
+    buf_fini(&attrs);
+}
+
 static void test_too_long_for_mqtt_is_left_out(void **state)
 {
     (void)state;
@@ -204,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_each_property, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_belongs_to_the_hop_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_for_mqtt_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_death_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_long_for_mqtt_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_out_of_memory_is_sticky, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random_blocks, setup, teardown),

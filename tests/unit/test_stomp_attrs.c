@@ -135,12 +135,16 @@ static void test_reserved_names(void **state)
                                            "reply-to",
                                            "correlation-id",
                                            "x-delay",
+                                           "AMQ_SCHEDULED_DELAY",
+                                           "AMQ_SCHEDULED_CRON",
+                                           "priority",
+                                           "x-consumer-timeout",
                                            "durable",
                                            "x-message-ttl",
                                            "qos",
                                            "reject"};
-    static const char *const free_names[] = {"foo",  "priority", "timestamp", "Destination",
-                                             "user", "users.x",  "x-dead",    "id"};
+    static const char *const free_names[] = {"foo",  "timestamp", "Destination", "browser",
+                                             "user", "users.x",   "x-dead",      "id"};
     for (size_t i = 0; i < ARRAY_N(reserved); i++)
         if (!stomp_name_is_reserved(slice_from_str(reserved[i])))
             fail_msg("'%s' should be reserved", reserved[i]);
@@ -150,6 +154,8 @@ static void test_reserved_names(void **state)
 }
 
 /* ---- there and back -------------------------------------------------------------------------------------------- */
+
+static const struct stomp_reply as_it_says = {.dialect = STOMP_DIALECT_MERGED};
 
 /* frame_of: attributes as the headers of a frame, written for version v and read again; *out points into bytes. */
 static size_t frame_of(struct slice attrs, enum stomp_version v, struct slice body, uint8_t *bytes, size_t cap)
@@ -246,8 +252,8 @@ static void test_round_trip(void **state)
         random_attrs(&rng, &before);
         size_t n = frame_of(buf_slice(&before), v, SLICE("\xff"), bytes, sizeof bytes);
         read_back(bytes, n, v, &f);
-        assert_int_equal(stomp_attrs_put(&after, &f, STOMP_DIALECT_MERGED, &name), STOMP_FAULT_NONE);
-        assert_true(after.len <= stomp_attrs_bytes(&f));
+        assert_int_equal(stomp_attrs_put(&after, &f, &as_it_says, &name), STOMP_FAULT_NONE);
+        assert_true(after.len <= stomp_attrs_bytes(&f, &as_it_says));
         assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
         buf_fini(&before);
         buf_fini(&after);
@@ -271,18 +277,26 @@ static void test_text_is_said(void **state)
     assert_int_equal(stomp_frame_get(&f, STOMP_H_CONTENT_TYPE, tmp, sizeof tmp, &type), ERR_OK);
     assert_true(slice_eq_str(type, "text/plain;charset=utf-8"));
     buf_clear(&b);
-    assert_int_equal(stomp_attrs_put(&b, &f, STOMP_DIALECT_MERGED, &name), STOMP_FAULT_NONE);
+    assert_int_equal(stomp_attrs_put(&b, &f, &as_it_says, &name), STOMP_FAULT_NONE);
     assert_true(attr_find(buf_slice(&b), ATTR_IS_TEXT, &a));
     buf_fini(&b);
 }
 
 /* put: the attributes of a SEND that is given as text. */
-static enum stomp_fault put(struct buf *b, const char *frame, size_t n, struct slice *name)
+static enum stomp_fault put_with(struct buf *b, const char *frame, size_t n, const struct stomp_reply *r,
+                                 struct slice *name)
 {
     static struct stomp_frame f;
     read_back((const uint8_t *)frame, n, STOMP_1_2, &f);
     buf_clear(b);
-    return stomp_attrs_put(b, &f, STOMP_DIALECT_MERGED, name);
+    enum stomp_fault e = stomp_attrs_put(b, &f, r, name);
+    assert_true(b->len <= stomp_attrs_bytes(&f, r));
+    return e;
+}
+
+static enum stomp_fault put(struct buf *b, const char *frame, size_t n, struct slice *name)
+{
+    return put_with(b, frame, n, &as_it_says, name);
 }
 
 #define PUT(b, text, name) put(b, text, sizeof(text), name)
@@ -300,9 +314,97 @@ static void test_faults(void **state)
     assert_int_equal(PUT(&b, "SEND\ncorrelation-id:!\ncorrelation-id-encoding:base64\n\n", &name), STOMP_FAULT_BASE64);
     assert_int_equal(PUT(&b, "SEND\ncorrelation-id:eA==\ncorrelation-id-encoding:rot13\n\n", &name),
                      STOMP_FAULT_BASE64);
-    assert_int_equal(PUT(&b, "SEND\nreply-to:/temp-queue/a\n\n", &name), STOMP_FAULT_UNSUPPORTED);
+    assert_int_equal(PUT(&b, "SEND\nAMQ_SCHEDULED_REPEAT:3\n\n", &name), STOMP_FAULT_UNSUPPORTED);
+    assert_true(slice_eq_str(name, "AMQ_SCHEDULED_REPEAT"));
     assert_int_equal(PUT(&b, "SEND\ncorrelation-id-encoding:base64\n\n", &name), STOMP_FAULT_NONE);
     assert_int_equal(b.len, 0);
+    buf_fini(&b);
+}
+
+/* reply-to: where to answer to a temporary queue takes the place of its name, and stands where the header stood. */
+static void test_reply_queue(void **state)
+{
+    (void)state;
+    static const struct stomp_reply reply = {
+        .dest = {(const uint8_t *)"/reply-queue/0123456789abcdef0123456789abcdef", 45},
+        .topic = {(const uint8_t *)"$reply/0123456789abcdef0123456789abcdef", 39}};
+    static const char frame[] = "SEND\na:1\nreply-to:/temp-queue/a\nb:2\nreply-to:/temp-queue/b\n\n";
+    static const enum attr_id ids[] = {ATTR_USER, ATTR_REPLY_DEST, ATTR_REPLY_TO, ATTR_USER};
+    struct buf b;
+    struct slice name;
+    struct attr a;
+    size_t pos = 0;
+    buf_init(&b, &mem);
+    assert_int_equal(put_with(&b, frame, sizeof frame, &reply, &name), STOMP_FAULT_NONE);
+    for (size_t i = 0; i < ARRAY_N(ids); i++) {
+        assert_true(attr_next(buf_slice(&b), &pos, &a));
+        assert_int_equal(a.id, ids[i]);
+        if (a.id == ATTR_REPLY_DEST)
+            assert_true(slice_eq(a.value, reply.dest));
+        if (a.id == ATTR_REPLY_TO)
+            assert_true(slice_eq(a.value, reply.topic));
+    }
+    assert_false(attr_next(buf_slice(&b), &pos, &a));
+    buf_fini(&b);
+}
+
+/* value_of: the header of this name in the MESSAGE that `attrs` give. */
+static bool value_of(struct slice attrs, const char *header, uint8_t *tmp, size_t cap, struct slice *out)
+{
+    static uint8_t bytes[4096];
+    static struct stomp_frame f;
+    size_t n = frame_of(attrs, STOMP_1_2, SLICE("x"), bytes, sizeof bytes);
+    read_back(bytes, n, STOMP_1_2, &f);
+    return stomp_frame_find(&f, slice_from_str(header), tmp, cap, out) == ERR_OK;
+}
+
+/* The history of a dead letter goes out under its own names, and is nobody else's to tell. */
+static void test_death(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct slice name, value;
+    uint8_t tmp[128];
+    static uint8_t bytes[4096];
+    static struct stomp_frame f;
+    buf_init(&b, &mem);
+    attr_put(&b, ATTR_USER, SLICE("x-death"), SLICE("a device's"));
+    attr_put(&b, ATTR_DEATH, SLICE("x-first-death-reason"), SLICE("rejected"));
+    attr_put(&b, ATTR_DEATH, SLICE("x-death"), SLICE("queue=a%3Bb;reason=rejected"));
+    assert_true(value_of(buf_slice(&b), "x-first-death-reason", tmp, sizeof tmp, &value));
+    assert_true(slice_eq_str(value, "rejected"));
+    assert_true(value_of(buf_slice(&b), "x-death", tmp, sizeof tmp, &value));
+    assert_true(slice_eq_str(value, "queue=a%3Bb;reason=rejected"));
+    assert_true(value_of(buf_slice(&b), "user.x-death", tmp, sizeof tmp, &value));
+    assert_true(slice_eq_str(value, "a device's"));
+    size_t n = frame_of(buf_slice(&b), STOMP_1_2, SLICE("x"), bytes, sizeof bytes);
+    read_back(bytes, n, STOMP_1_2, &f);
+    buf_clear(&b);
+    assert_int_equal(stomp_attrs_put(&b, &f, &as_it_says, &name), STOMP_FAULT_NONE);
+    struct attr a;
+    size_t pos = 0;
+    assert_true(attr_next(buf_slice(&b), &pos, &a));
+    assert_int_equal(a.id, ATTR_USER);
+    assert_true(slice_eq_str(a.key, "x-death") && slice_eq_str(a.value, "a device's"));
+    assert_false(attr_next(buf_slice(&b), &pos, &a)); /* what the broker said did not become the sender's */
+    buf_fini(&b);
+}
+
+/* Only the broker says browser:end; other values of that header are anybody's. */
+static void test_browsers_end(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct slice value;
+    uint8_t tmp[128];
+    buf_init(&b, &mem);
+    attr_put(&b, ATTR_USER, SLICE("browser"), SLICE("end"));
+    assert_false(value_of(buf_slice(&b), "browser", tmp, sizeof tmp, &value));
+    assert_true(value_of(buf_slice(&b), "user.browser", tmp, sizeof tmp, &value));
+    buf_clear(&b);
+    attr_put(&b, ATTR_USER, SLICE("browser"), SLICE("Lynx"));
+    assert_true(value_of(buf_slice(&b), "browser", tmp, sizeof tmp, &value));
+    assert_true(slice_eq_str(value, "Lynx"));
     buf_fini(&b);
 }
 
@@ -328,6 +430,9 @@ int main(void)
         cmocka_unit_test(test_reserved_names),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_text_is_said),
+        cmocka_unit_test(test_reply_queue),
+        cmocka_unit_test(test_death),
+        cmocka_unit_test(test_browsers_end),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_out_of_memory_shows),
     };

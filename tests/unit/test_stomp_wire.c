@@ -455,6 +455,31 @@ static void test_known_index(void **state)
     assert_int_equal(stomp_frame_get(&f, STOMP_H_ID, buf, 0, &value), ERR_NOT_FOUND);
 }
 
+/* Any header by its name, known or not, however the name was spelled. STOMP 1.2 §Repeated Header Entries */
+static void test_find(void **state)
+{
+    (void)state;
+    struct slice wire = SLICE("SEND\ncredit:7\nx\\cy:a\\nb\ncredit:8\nempty:\n\n\0");
+    struct slice percent = SLICE("SEND\nx-encoded:1\ncre%64it:%41\n\n\0");
+    struct stomp_scan scan = {0};
+    struct stomp_frame f;
+    struct slice value;
+    uint8_t buf[16];
+    assert_int_equal(stomp_frame_decode(wire.p, wire.len, &limits, STOMP_1_2, &scan, &f), wire.len);
+    assert_int_equal(stomp_frame_find(&f, SLICE("credit"), buf, 0, &value), ERR_OK); /* nothing to undo: no room */
+    assert_true(slice_eq_str(value, "7"));
+    assert_int_equal(stomp_frame_find(&f, SLICE("x:y"), buf, sizeof buf, &value), ERR_OK);
+    assert_true(slice_eq_str(value, "a\nb"));
+    assert_int_equal(stomp_frame_find(&f, SLICE("x:y"), buf, 1, &value), ERR_TOO_BIG);
+    assert_int_equal(stomp_frame_find(&f, SLICE("empty"), buf, 0, &value), ERR_OK);
+    assert_int_equal(value.len, 0);
+    assert_int_equal(stomp_frame_find(&f, SLICE("x\\cy"), buf, sizeof buf, &value), ERR_NOT_FOUND);
+    assert_int_equal(stomp_frame_find(&f, SLICE("Credit"), buf, sizeof buf, &value), ERR_NOT_FOUND);
+    assert_int_equal(stomp_frame_decode(percent.p, percent.len, &limits, STOMP_1_2, &scan, &f), percent.len);
+    assert_int_equal(stomp_frame_find(&f, SLICE("credit"), buf, sizeof buf, &value), ERR_OK);
+    assert_true(slice_eq_str(value, "A"));
+}
+
 static void test_unescape(void **state)
 {
     (void)state;
@@ -708,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_no_rescan),
         cmocka_unit_test(test_known_names),
         cmocka_unit_test(test_known_index),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_unescape),
         cmocka_unit_test(test_header_needs_room),
         cmocka_unit_test(test_write),

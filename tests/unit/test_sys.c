@@ -18,6 +18,8 @@
 
 #include "core/base/buf.h"
 #include "core/sys.h"
+#include "core/topology.h"
+#include "core/tx.h"
 #include "tests/support/fake.h"
 
 enum { EVERY_MS = 10000 };
@@ -210,6 +212,51 @@ static void shared_and_other_subscriptions(void **state)
     assert_said(f, "shared_subscriptions/count", "4");
     assert_said(f, "weir/groups", "1");
     assert_said(f, "weir/bindings", "3");
+    fake_free(f);
+}
+
+/* what queues and exchanges count: each of these rows says what happened. */
+static void queues_and_exchanges(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.sys_interval_s = EVERY_MS / 1000;
+    config.limits.publish_rate = 3;
+    struct fake *f = fake_new(&config);
+    struct conn *c = fake_login(f, "c", 0);
+    struct declared d;
+    enum err e;
+    uint64_t n;
+    assert_said(f, "weir/exchanges", "4");
+    assert_non_null(
+        broker_declare_exchange(c, &(struct exchange_spec){.name = SLICE("x"), .kind = EXCHANGE_DIRECT}, &d));
+    assert_non_null(broker_declare_queue(c, SLICE("q"), &e));
+    struct tx *t = tx_new(c), *u = tx_new(c);
+    struct publish p = {.msg = {.topic = SLICE("q"), .payload = SLICE("1"), .qos = 1},
+                        .exchange = f->shard->vhost->default_exchange,
+                        .receipt = RECEIPT_NONE};
+    assert_true(t && u && tx_publish(c, t, &p) == ERR_OK && tx_publish(c, u, &p) == ERR_OK);
+    tx_commit(c, t, RECEIPT_NONE);
+    tx_abort(c, u);
+    for (unsigned i = 0; i < 4; i++)
+        broker_publish(c, &p); /* one more than it may in a second */
+    p.delay_ms = 2 * EVERY_MS;
+    broker_publish(c, &p);
+    broker_purge(c, SLICE("q"), &n, RECEIPT_NONE);
+    assert_int_equal(n, 5);
+    fake_wait(f, EVERY_MS);
+    assert_said(f, "weir/exchanges", "5");
+    assert_said(f, "weir/tx_committed", "1");
+    assert_said(f, "weir/tx_aborted", "1");
+    assert_said(f, "weir/pauses", "1");
+    assert_said(f, "weir/drop_purged", "5");
+    assert_said(f, "weir/delayed", "1");
+    assert_said(f, "weir/dead_lettered", "0");
+    assert_said(f, "weir/lapsed", "0");
+    fake_wait(f, EVERY_MS);
+    assert_said(f, "weir/delayed", "0");
+    assert_said(f, "weir/published", "6");
     fake_free(f);
 }
 
@@ -556,6 +603,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_topic_is_there),
         cmocka_unit_test(what_was_counted),
         cmocka_unit_test(shared_and_other_subscriptions),
+        cmocka_unit_test(queues_and_exchanges),
         cmocka_unit_test(averages),
         cmocka_unit_test(unchanged_is_not_repeated),
         cmocka_unit_test(a_watcher),

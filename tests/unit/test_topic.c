@@ -53,6 +53,35 @@ static void levels(void **state)
     assert_int_equal(level.len, 0);
 }
 
+/* both: [MQTT-3.3.2-2], [MQTT-4.7.3-1], [MQTT-4.7.3-2], [MQTT-4.7.3-3] */
+static void names(void **state)
+{
+    (void)state;
+    static const char *const is[] = {"a", "/", "a b", "*", "a.b", "$SYS", "\xc3\xa4/b"};
+    static const char *const is_not[] = {"", "+", "a/#", "x+y", "\xff", "\xc0\x80"};
+    static uint8_t longest[TOPIC_BYTES_MAX + 1];
+    for (size_t i = 0; i < ARRAY_N(is); i++)
+        assert_true(topic_is_name(slice_from_str(is[i])));
+    for (size_t i = 0; i < ARRAY_N(is_not); i++)
+        assert_false(topic_is_name(slice_from_str(is_not[i])));
+    assert_false(topic_is_name(slice_make("a\0b", 3)));
+    memset(longest, 'a', sizeof(longest));
+    assert_true(topic_is_name(slice_make(longest, TOPIC_BYTES_MAX)));
+    assert_false(topic_is_name(slice_make(longest, TOPIC_BYTES_MAX + 1)));
+}
+
+static void sys(void **state)
+{
+    (void)state;
+    static const char *const is[] = {"$SYS", "$SYS/", "$SYS/a/b"}, *const is_not[] = {"",        "$SY",    "$SYSTEM",
+                                                                                      "$SYSX/a", "a/$SYS", "$sys"};
+    for (size_t i = 0; i < ARRAY_N(is); i++)
+        assert_true(topic_is_sys(slice_from_str(is[i])));
+    for (size_t i = 0; i < ARRAY_N(is_not); i++)
+        assert_false(topic_is_sys(slice_from_str(is_not[i])));
+    assert_false(topic_is_sys(slice_make("$SYS\0", 5)));
+}
+
 static void filters_from_and_to_text(void **state)
 {
     (void)state;
@@ -218,9 +247,14 @@ static void equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(levels),          cmocka_unit_test(filters_from_and_to_text),
-        cmocka_unit_test(too_many_levels), cmocka_unit_test(from_the_specification),
-        cmocka_unit_test(against_a_table), cmocka_unit_test(equality),
+        cmocka_unit_test(levels),
+        cmocka_unit_test(names),
+        cmocka_unit_test(sys),
+        cmocka_unit_test(filters_from_and_to_text),
+        cmocka_unit_test(too_many_levels),
+        cmocka_unit_test(from_the_specification),
+        cmocka_unit_test(against_a_table),
+        cmocka_unit_test(equality),
     };
     return cmocka_run_group_tests_name("topic", tests, NULL, NULL);
 }

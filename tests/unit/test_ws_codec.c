@@ -99,11 +99,12 @@ static void feed(struct reader *r, const uint8_t *in, size_t n)
     guard_free(buf);
 }
 
-/* read_cut: the log of in[n], cut into pieces of at most `step`, the first one of `first` bytes. */
-static void read_cut(struct reader *r, const uint8_t *in, size_t n, size_t first, size_t step)
+/* read_as: the log of in[n], cut into pieces of at most `step`, the first one of `first` bytes. */
+static void read_as(struct reader *r, const uint8_t *in, size_t n, size_t first, size_t step, bool takes_text)
 {
     memset(r, 0, sizeof(*r));
     ws_decoder_init(&r->d, MESSAGE_MAX);
+    r->d.takes_text = takes_text;
     for (size_t at = 0; at < n && !r->log.has_ended;) {
         size_t part = MIN(at == 0 && first != 0 ? first : step, n - at);
         feed(r, in + at, part);
@@ -111,6 +112,11 @@ static void read_cut(struct reader *r, const uint8_t *in, size_t n, size_t first
     }
     if (!r->log.has_ended && (r->d.is_in_frame || r->d.head_len != 0))
         log_text(&r->log, "...");
+}
+
+static void read_cut(struct reader *r, const uint8_t *in, size_t n, size_t first, size_t step)
+{
+    read_as(r, in, n, first, step, false);
 }
 
 static void check_row(const char *name, const uint8_t *in, size_t n, const char *expected)
@@ -232,6 +238,44 @@ static void test_every_first_byte(void **state)
             bool is_good = (first & 0x70) == 0 && ((op == 2 && !inside) || (op == 0 && inside) ||
                                                    (op >= 8 && op <= 10 && (first & 0x80) != 0));
             assert_int_equal(!r.log.has_ended, is_good);
+        }
+    }
+}
+
+/* RFC 6455 §5.6, §8.1: text is UTF-8 over all fragments of a message, wherever it is cut. */
+static void test_text(void **state)
+{
+    UNUSED(state);
+    const struct {
+        const char *name;
+        struct slice in;
+        const char *log;
+        bool has_text, has_binary;
+    } rows[] = {
+        {"text", SLICE("\x81\x83" M0 "abc"), "abc", true, false},
+        {"none", SLICE("\x81\x80" M0), "", true, false},
+        {"both kinds", SLICE("\x81\x81" M0 "a\x82\x81" M0 "\xff"), "a\xff", true, true},
+        {"binary only", SLICE("\x82\x81" M0 "a\x89\x80" M0), "a<ping:>", false, true},
+        {"a character over fragments", SLICE("\x01\x81" M0 "\xe2\x00\x81" M0 "\x82\x80\x82" M0 "\xac!"),
+         "\xe2\x82\xac!", true, false},
+        {"a ping inside a character", SLICE("\x01\x81" M0 "\xc3\x89\x81" M0 "p\x80\x81" M0 "\xb6"), "\xc3<ping:p>\xb6",
+         true, false},
+        {"an empty end", SLICE("\x01\x82" M0 "\xc3\xb6\x80\x80" M0), "\xc3\xb6", true, false},
+        {"the second half is missing", SLICE("\x01\x82" M0 "a\xc3\x80\x80" M0), "a\xc3!1007", true, false},
+        {"no UTF-8", SLICE("\x81\x81" M0 "\xff"), "!1007", true, false},
+        {"cut at the end of the message", SLICE("\x81\x81" M0 "\xc3"), "!1007", true, false},
+        {"in a fragment", SLICE("\x01\x81" M0 "a\x00\x81" M0 "\x80"), "a!1007", true, false},
+        {"not continued in the next message", SLICE("\x81\x81" M0 "a\x81\x81" M0 "\x80"), "a!1007", true, false},
+        {"text inside binary", SLICE("\x02\x81" M0 "a\x81\x81" M0 "b"), "a!1002", false, true},
+    };
+    for (unsigned i = 0; i < ARRAY_N(rows); i++) {
+        struct reader r;
+        for (size_t cut = 1; cut <= rows[i].in.len; cut++) {
+            read_as(&r, rows[i].in.p, rows[i].in.len, cut, cut % 2 ? 1 : 100, true);
+            if (strcmp(r.log.text, rows[i].log) != 0)
+                fail_msg("%s: '%s' instead of '%s'", rows[i].name, r.log.text, rows[i].log);
+            assert_int_equal(r.d.has_text, rows[i].has_text);
+            assert_int_equal(r.d.has_binary, rows[i].has_binary);
         }
     }
 }
@@ -400,9 +444,11 @@ static void test_accept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),          cmocka_unit_test(test_bad),    cmocka_unit_test(test_every_first_byte),
-        cmocka_unit_test(test_message_limit), cmocka_unit_test(test_random), cmocka_unit_test(test_head),
-        cmocka_unit_test(test_close),         cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_text),          cmocka_unit_test(test_good),
+        cmocka_unit_test(test_bad),           cmocka_unit_test(test_every_first_byte),
+        cmocka_unit_test(test_message_limit), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_head),          cmocka_unit_test(test_close),
+        cmocka_unit_test(test_accept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
