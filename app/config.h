@@ -84,6 +84,8 @@ struct config {
     uint64_t sys_interval_s;    /* 0: there is no $SYS */
     uint64_t session_drop_head; /* the place in queued_overflow's values */
     uint64_t check_payload_format;
+    uint64_t topic_dialect; /* the place in topic_dialect's values: enum stomp_dialect */
+    uint64_t stomp_persistent, stomp_strict_host;
     char *response_information; /* or NULL */
     char *scram_file;           /* or NULL: nobody can prove who they are */
 

@@ -24,9 +24,10 @@ struct suffix {
 
 /* Suffixes a plain number may have, by unit. "m" is left out: it is a month in mosquitto's files. */
 static const struct suffix suffixes[] = {
-    {"bytes", "k", 1024}, {"bytes", "K", 1024}, {"bytes", "M", 1048576}, {"bytes", "G", 1073741824},
-    {"ms", "ms", 1},      {"ms", "s", 1000},    {"ms", "min", 60000},    {"s", "s", 1},
-    {"s", "min", 60},     {"s", "h", 3600},     {"s", "d", 86400},
+    {"bytes", "k", 1024},   {"bytes", "K", 1024},   {"bytes", "M", 1048576},   {"bytes", "G", 1073741824},
+    {"bytes/s", "k", 1024}, {"bytes/s", "K", 1024}, {"bytes/s", "M", 1048576}, {"bytes/s", "G", 1073741824},
+    {"ms", "ms", 1},        {"ms", "s", 1000},      {"ms", "min", 60000},      {"s", "s", 1},
+    {"s", "min", 60},       {"s", "h", 3600},       {"s", "d", 86400},
 };
 
 /* Letters of an OPTION_AGE, as mosquitto counts them. */

@@ -77,7 +77,8 @@ static const struct option rows[] = {
      VERB(VERB_PROTOCOL, "mqtt | stomp | websockets | all"),
      .help =
          "What is spoken on this listener. With all, the first bytes of a connection decide. mqtt and stomp are the "
-         "bare protocols; websockets is MQTT in WebSockets (subprotocols mqtt and mqttv3.1) and nothing else."},
+         "bare protocols; websockets is MQTT (subprotocols mqtt and mqttv3.1) and STOMP (v12.stomp, v11.stomp and "
+         "v10.stomp) in WebSockets, and nothing else."},
     {.name = "socket_domain",
      .type = OPTION_ENUM,
      .values = "any|ipv4|ipv6",
@@ -125,7 +126,7 @@ static const struct option rows[] = {
      .help = "lenient overlooks what real devices are known to get wrong, and nothing else: reserved bits in the first "
              "byte of SUBSCRIBE, UNSUBSCRIBE and PUBREL; DUP at QoS 0; the reserved CONNECT flag; a will's QoS or "
              "RETAIN without a will; in 3.1.1 a password without a user name; in 5.0 lengths not in their shortest "
-             "form; a WebSocket without a subprotocol. docs/mqtt.md has the statements."},
+             "form; MQTT in a WebSocket without a subprotocol. docs/mqtt.md has the statements."},
     {.name = "server_reference",
      .type = OPTION_TEXT,
      .def_text = "",
@@ -158,7 +159,7 @@ static const struct option rows[] = {
      .def_text = "any path",
      .offset = (uint32_t)offsetof(struct config_listener, ws_paths),
      VERB(VERB_WS_PATH, "/PATH"),
-     .help = "WebSockets are opened at this path only. Several lines add up."},
+     .help = "WebSockets are opened at this path only, such as /ws; others get 404. Several lines add up."},
 
     /* ---- the broker */
     {.name = "persistent_client_expiration",
@@ -189,6 +190,25 @@ static const struct option rows[] = {
      SWITCH(0),
      GLOBAL(check_payload_format),
      .help = "Refuse MQTT 5 messages whose Payload Format Indicator says UTF-8 and whose payload is not."},
+    {.name = "topic_dialect",
+     .type = OPTION_ENUM,
+     .values = "merged|amqp|mqtt",
+     .def_text = "merged",
+     GLOBAL(topic_dialect),
+     .help =
+         "What separates the levels of a STOMP destination behind /topic/: merged takes '.' and '/', amqp only '.' (as "
+         "RabbitMQ does), mqtt only '/'. /mqtt/ is always written as MQTT writes topics."},
+    {.name = "stomp_persistent",
+     SWITCH(0),
+     GLOBAL(stomp_persistent),
+     .help = "A STOMP SEND without a persistent header is persistent:true: queues that survive a restart keep it, and "
+             "its receipt waits for the disk."},
+    {.name = "stomp_strict_host",
+     SWITCH(0),
+     GLOBAL(stomp_strict_host),
+     .help =
+         "Refuse STOMP 1.1 and 1.2 peers whose CONNECT has no host header, or one that is neither / nor localhost nor "
+         "the listener's address. false: whatever they name, they get /."},
     {.name = "response_information",
      .type = OPTION_TEXT,
      .def_text = "",

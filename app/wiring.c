@@ -2,7 +2,7 @@
 /*
  * wiring.c: the one place that knows everybody.
  *
- *     adapters[]: mqtt, stomp, websockets ─► ways[]: mqtt        a new protocol: one row, and its name
+ *     adapters[]: mqtt, stomp, websockets ─► ways[]: mqtt, stomp        a new protocol: one row, and its name
  *
  *     heap ─► config ─► log ─► loop ─► store ─► shard ─► doors (listeners) ─► signals ─► loop runs ─┐
  *      ▲                                                                                            │
@@ -39,6 +39,7 @@
 #include "persist/store_mem.h"
 #include "proto_mqtt/mqtt_adapter.h"
 #include "proto_stomp/stomp_adapter.h"
+#include "proto_stomp/stomp_unit.h"
 #include "transport/http_upgrade.h"
 
 /* Every protocol, in the order in which they are asked whether the first bytes are theirs. */
@@ -54,11 +55,14 @@ static const char *const protocols[] = {"mqtt", "stomp", "websockets", NULL};
 
 _Static_assert(ARRAY_N(adapters) == ARRAY_N(protocols), "each protocol has a name");
 
-/* What is spoken in WebSockets, by the subprotocol a peer asks for; STOMP is not, yet. */
+/* What is spoken in WebSockets, by the subprotocol a peer asks for. */
 static const struct upgrade_way ways[] = {
-    {"mqtt", &mqtt_adapter, mqtt_unit_bytes},
-    {"mqttv3.1", &mqtt_adapter, mqtt_unit_bytes},
-    {NULL, NULL, NULL},
+    {"mqtt", &mqtt_adapter, .unit = mqtt_unit_bytes, .must_be_named = true},
+    {"mqttv3.1", &mqtt_adapter, .unit = mqtt_unit_bytes, .must_be_named = true},
+    {"v12.stomp", &stomp_adapter, .unit = stomp_unit_bytes, .frames = WS_FRAMES_MIRROR},
+    {"v11.stomp", &stomp_adapter, .unit = stomp_unit_bytes, .frames = WS_FRAMES_MIRROR},
+    {"v10.stomp", &stomp_adapter, .unit = stomp_unit_bytes, .frames = WS_FRAMES_MIRROR},
+    {.subprotocol = NULL},
 };
 
 /* ---- saying ------------------------------------------------------------------------------------------------- */
@@ -270,6 +274,9 @@ static enum err open_shard(struct weir *w)
                               .session_drop_head = w->config.session_drop_head,
                               .check_payload_format = w->config.check_payload_format,
                               .retain_available = w->config.retain_available,
+                              .topic_dialect = (uint8_t)w->config.topic_dialect,
+                              .stomp_persistent = w->config.stomp_persistent,
+                              .stomp_strict_host = w->config.stomp_strict_host,
                               .queue_qos0 = w->config.queue_qos0_messages};
     w->shard = shard_new(&sc);
     if (w->shard == NULL)

@@ -6,7 +6,7 @@
  *                └─ the head is whole ─► judge() ─┬─► refusal ─► one short HTTP answer, a line in the log, close
  *     bytes behind it ────────────┐               └─► struct upgrade_way
  *                                 ▼                        ▼
- *             transport_ws_new(the pipe, "101 ...", first bytes) ─► conn_restack(ws, way->adapter)
+ *             transport_ws_new(the pipe, "101 ...", first bytes) ─► conn_restack(ws, way->adapter or ws_guess_adapter)
  *
  * Headers are of two kinds: lists (Connection, Upgrade, Sec-WebSocket-Protocol), of which there may be several and
  * whose words are looked at one by one as they come, and texts, which are kept whole and allowed once. A fault that is
@@ -36,6 +36,7 @@
 #include "core/limits.h"
 #include "transport/ws.h"
 #include "transport/ws_codec.h"
+#include "transport/ws_guess.h"
 
 /* ---- what is refused, and how -------------------------------------------------------------------------------- */
 
@@ -423,7 +424,7 @@ static enum refusal judge(const struct conn *c, const struct request *r, char ac
         return REFUSE_ORIGIN;
     if (r->has_offer)
         return r->way != NULL ? REFUSE_NONE : REFUSE_UNKNOWN_SUBPROTOCOL;
-    return c->door->is_lenient ? REFUSE_NONE : REFUSE_NO_SUBPROTOCOL; /* [MQTT-6.0.0-3] 3.1.1: [MQTT-6.0.0-3] */
+    return ws_guess_can(c->door) ? REFUSE_NONE : REFUSE_NO_SUBPROTOCOL; /* [MQTT-6.0.0-3] 3.1.1: [MQTT-6.0.0-3] */
 }
 
 /* ---- answering ----------------------------------------------------------------------------------------------- */
@@ -506,24 +507,28 @@ static void upgrade(struct conn *c, const struct request *r, const char accept[W
 {
     char text[256];
     const struct upgrade *u = c->door->upgrade;
-    const struct upgrade_way *way = r->way != NULL ? r->way : &u->way[0];
-    bool was_asked = r->way != NULL;
+    const struct upgrade_way *way = r->way;
     int n = snprintf(text, sizeof(text),
                      "HTTP/1.1 101 Switching Protocols\r\n"
                      "Upgrade: websocket\r\n"
                      "Connection: Upgrade\r\n"
                      "Sec-WebSocket-Accept: %.*s\r\n"
                      "%s%s%s\r\n",
-                     (int)WS_ACCEPT_BYTES, accept, was_asked ? "Sec-WebSocket-Protocol: " : "",
-                     was_asked ? way->subprotocol : "", was_asked ? "\r\n" : ""); /* both: [MQTT-6.0.0-4] */
+                     (int)WS_ACCEPT_BYTES, accept, way != NULL ? "Sec-WebSocket-Protocol: " : "",
+                     way != NULL ? way->subprotocol : "", way != NULL ? "\r\n" : ""); /* both: [MQTT-6.0.0-4] */
     BUG_ON(n < 0 || (size_t)n >= sizeof(text));
     struct transport *ws = transport_ws_new(u->home, c->transport, slice_make(text, (size_t)n), first);
     if (ws == NULL) {
         conn_close(c, CLOSE_NOMEM);
         return;
     }
-    transport_ws_cut(ws, way->unit);
-    conn_restack(c, ws, way->adapter);
+    if (way != NULL) {
+        transport_ws_cut(ws, way->unit);
+        transport_ws_frames(ws, way->frames);
+    } else {
+        transport_ws_frames(ws, WS_FRAMES_MIRROR); /* until somebody claims it */
+    }
+    conn_restack(c, ws, way != NULL ? way->adapter : &ws_guess_adapter);
 }
 
 /* ---- the adapter --------------------------------------------------------------------------------------------- */

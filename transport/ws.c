@@ -5,9 +5,10 @@
  *     recv   next ──► the caller's buffer ──► ws_decode, in place: payload to the front, control frames taken out
  *     sendv  [what we owe ourselves] [header] the caller's iov, not copied ──► next, one call
  *
- * Out. Each sendv makes one binary frame of all it is offered, or one per packet (transport_ws_cut). When `next` takes
- * less, the rest of the frame is owed: the next calls go on with it, whatever their vectors begin with, so the caller
- * must still mean to send those bytes (a connection does: what was not taken stays in its outv). Only between frames
+ * Out. Each sendv makes one frame of all it is offered, or one per packet (transport_ws_cut). It is binary, or text
+ * (WS_FRAMES_MIRROR) if the peer never sent binary and all of it is there to be seen as UTF-8. When `next` takes less,
+ * the rest of the frame is owed: the next calls go on with it, whatever their vectors begin with, so the caller must
+ * still mean to send those bytes (a connection does: what was not taken stays in its outv). Only between frames
  * the pipe may speak for itself: the HTTP answer, a Pong, a Close. What `next` does not take of that waits in `side`
  * with WRITE wanted below, and goes out when that is reported: the one thing here that is sent outside of a call from
  * above. A Pong owed while a frame is half sent follows the frame. Of several Pings only the last is answered (RFC 6455
@@ -19,7 +20,8 @@
  *
  * Invariants
  *   1. owed > 0: a frame is begun, that much of its payload is not sent; head_left bytes of its header are not, either.
- *   2. head_left > 0 only while nothing of the payload is sent, so the header can be made again from `owed`.
+ *   2. head_left > 0 only while nothing of the payload is sent, so the header can be made again from `owed`;
+ *      its first byte, which says the kind, is out.
  *   3. Nothing but the rest of the frame is sent while owed > 0, and no frame after a close frame.
  *   4. WRITE is wanted below for our own bytes exactly while they could go: owed == 0.
  *   5. early and side are NULL unless something is in them.
@@ -41,6 +43,7 @@
 /* ROUNDS_MAX: reads in one recv while no payload comes; a header and a byte read one by one need 15. FRAMES_MAX: in one
  * sendv. */
 enum { IOV_N = 64, OWN_IOV_N = 2, ROUNDS_MAX = 16, FRAMES_MAX = 128, CONTROL_FRAME_MAX = 2 + WS_CONTROL_MAX };
+enum { HEAD_WHOLE = 0xff }; /* a header of which nothing was sent yet */
 
 /* The HTTP answer and the first input, until each is gone. */
 struct early {
@@ -361,6 +364,7 @@ struct framing {
     uint64_t offered;
     uint8_t head[WS_HEAD_MAX];
     uint8_t head_left; /* the last bytes of head that are to be sent */
+    bool is_text;
 };
 
 /* A vector in the making. */
@@ -410,17 +414,17 @@ static uint64_t pack_payload(struct parcel *p, struct vec *v, uint64_t most)
     return have;
 }
 
-/* pack_frame: one more frame, of which `payload` bytes are announced; was_begun: its header is on the way, all but the
- * last head_left bytes. */
-static void pack_frame(struct parcel *p, struct vec *v, uint64_t payload, bool was_begun, uint8_t head_left)
+/* pack_frame: one more frame: the rest of one that is begun, or, with HEAD_WHOLE, a new one. */
+static void pack_frame(struct parcel *p, struct vec *v, struct framing is)
 {
     struct framing *f = &p->frame[p->frame_n++];
-    size_t head_len = ws_head(f->head, WS_OP_BINARY, payload);
-    f->payload = payload;
-    f->head_left = was_begun ? head_left : (uint8_t)head_len;
+    *f = is;
+    size_t head_len = ws_head(f->head, f->is_text ? WS_OP_TEXT : WS_OP_BINARY, f->payload);
+    if (f->head_left == HEAD_WHOLE)
+        f->head_left = (uint8_t)head_len;
     if (f->head_left != 0)
         p->iov[p->n++] = (struct iovec){f->head + head_len - f->head_left, f->head_left};
-    f->offered = pack_payload(p, v, payload);
+    f->offered = pack_payload(p, v, f->payload);
 }
 
 static uint64_t vec_bytes(struct vec v)
@@ -431,12 +435,53 @@ static uint64_t vec_bytes(struct vec v)
     return n;
 }
 
-/* unit_bytes: of the packet that v begins with; all of v where nobody can tell. */
+/* unit_bytes: of the packet that v, which is not empty, begins with; all of v where nobody can tell. */
 static uint64_t unit_bytes(const struct ws *ws, const struct vec *v)
 {
-    uint8_t head[WS_UNIT_HEAD];
-    size_t unit = ws->unit != NULL ? ws->unit(head, vec_peek(*v, head, sizeof(head))) : 0;
+    uint8_t some[WS_UNIT_HEAD];
+    const uint8_t *head = (const uint8_t *)v->iov->iov_base + v->at;
+    size_t n = v->iov->iov_len - v->at, unit = 0;
+    if (ws->unit != NULL && n < sizeof(some)) {
+        n = vec_peek(*v, some, sizeof(some));
+        head = some;
+    }
+    if (ws->unit != NULL)
+        unit = ws->unit(head, n);
     return unit != 0 ? unit : vec_bytes(*v);
+}
+
+/* may_be_text: the peer wants to be sent text, where it can be. */
+static bool may_be_text(const struct ws *ws)
+{
+    return ws->decoder.takes_text && !ws->decoder.has_binary;
+}
+
+/* is_text: the first n bytes of v are UTF-8, and all there. */
+static bool is_text(struct vec v, uint64_t n)
+{
+    struct ws_text text = {0};
+    for (vec_skip_empty(&v); v.n > 0 && n > 0; vec_skip_empty(&v)) {
+        size_t part = (size_t)MIN((uint64_t)(v.iov->iov_len - v.at), n);
+        if (!ws_text_add(&text, (const uint8_t *)v.iov->iov_base + v.at, part))
+            return false;
+        v.at += part;
+        n -= part;
+    }
+    return n == 0 && ws_text_is_whole(&text);
+}
+
+/* pack_unit: the packet that v begins with in a frame of its own. False: it is not all there and something else is to
+ * go before it, so it waits until its bytes can be seen. */
+static bool pack_unit(const struct ws *ws, struct parcel *p, struct vec *v)
+{
+    struct framing f = {.payload = unit_bytes(ws, v), .head_left = HEAD_WHOLE};
+    if (may_be_text(ws)) {
+        if (p->frame_n > 0 && f.payload > vec_bytes(*v))
+            return false;
+        f.is_text = is_text(*v, f.payload);
+    }
+    pack_frame(p, v, f);
+    return true;
 }
 
 /* pack: what the next sendv below is offered: the rest of a frame that is begun, or our own words and new frames. */
@@ -447,12 +492,14 @@ static void pack(struct ws *ws, struct vec v, struct parcel *p)
     vec_skip_empty(&v);
     BUG_ON(v.n == 0); /* the caller offered no byte */
     if (ws->owed != 0) {
-        pack_frame(p, &v, ws->owed, true, ws->head_left);
+        pack_frame(p, &v, (struct framing){.payload = ws->owed, .head_left = ws->head_left});
         return;
     }
     p->n = own_iov(ws, p->iov, &p->own);
-    for (; v.n > 0 && p->frame_n < FRAMES_MAX && p->n + 2 <= ARRAY_N(p->iov); vec_skip_empty(&v))
-        pack_frame(p, &v, unit_bytes(ws, &v), false, 0);
+    for (; v.n > 0 && p->frame_n < FRAMES_MAX && p->n + 2 <= ARRAY_N(p->iov); vec_skip_empty(&v)) {
+        if (!pack_unit(ws, p, &v))
+            break;
+    }
 }
 
 /* unpack: `sent` bytes of the frames went out; returns how many of them were payload, and notes what is owed. */
@@ -599,4 +646,27 @@ void transport_ws_cut(struct transport *t, ws_unit_fn unit)
 {
     BUG_ON(t->ops != &ws_ops);
     ours(t)->unit = unit;
+}
+
+void transport_ws_frames(struct transport *t, enum ws_frames frames)
+{
+    BUG_ON(t->ops != &ws_ops);
+    ours(t)->decoder.takes_text = frames == WS_FRAMES_MIRROR;
+}
+
+bool transport_ws_has_text(struct transport *t)
+{
+    BUG_ON(t->ops != &ws_ops);
+    return ours(t)->decoder.has_text;
+}
+
+void transport_ws_breach(struct transport *t, uint16_t code)
+{
+    BUG_ON(t->ops != &ws_ops);
+    struct ws *ws = ours(t);
+    if (ws->end != ERR_OK)
+        return; /* it has ended otherwise */
+    ws->end = ERR_PROTOCOL;
+    queue_close(ws, code);
+    flush_own(ws);
 }

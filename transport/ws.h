@@ -10,8 +10,9 @@
  *     ws_home_init ─► transport_ws_new *, pipes live and are destroyed ─► ws_home_fini
  *
  * What recv says beyond bytes: ERR_EOF after the peer's close frame, which was answered; ERR_PROTOCOL and ERR_TOO_BIG
- * after a breach of the rules, for which the peer was sent a close frame with 1002, 1003 (text) or 1009; ERR_RESET also
- * when memory is out. The peer's close frame ends both directions: sendv says ERR_RESET then.
+ * after a breach of the rules, for which the peer was sent a close frame with 1002, 1003 (text), 1007 (text that is not
+ * UTF-8) or 1009; ERR_RESET also when memory is out. The peer's close frame ends both directions: sendv says ERR_RESET
+ * then.
  */
 
 #include <stdbool.h>
@@ -51,14 +52,32 @@ void ws_home_fini(struct ws_home *h);
 struct transport *transport_ws_new(struct ws_home *home, struct transport *next, struct slice hello,
                                    struct slice first) MUST_CHECK;
 
+/* Which kinds of messages go through it. */
+enum ws_frames {
+    WS_FRAMES_BINARY, /* binary only: text is a breach, 1003 [MQTT-6.0.0-1] (3.1.1: [MQTT-6.0.0-1]) */
+    WS_FRAMES_MIRROR, /* what the peer likes: text until it has sent binary, but binary where bytes are not UTF-8 */
+};
+
+/* transport_ws_frames: from now on; a new pipe is WS_FRAMES_BINARY. What came as text before is not judged again. */
+void transport_ws_frames(struct transport *t, enum ws_frames frames);
+
+/* transport_ws_has_text: the peer has sent text. */
+bool transport_ws_has_text(struct transport *t);
+
+/* transport_ws_breach: the peer broke a rule of what is spoken inside. It is sent a close frame with this code (enum
+ * ws_close of ws_codec.h), and the pipe is as after a breach of its own rules: recv says ERR_PROTOCOL. Once. */
+void transport_ws_breach(struct transport *t, uint16_t code);
+
 /* How many bytes the packet has that begins with head[n]; 0: these do not tell. Pure. */
 typedef size_t (*ws_unit_fn)(const uint8_t *head, size_t n);
 
-#define WS_UNIT_HEAD 5u /* bytes that a ws_unit_fn is shown, if there are so many */
+#define WS_UNIT_HEAD 5u /* bytes that a ws_unit_fn is shown, if there are so many; more where they stand in one piece  \
+                         */
 
-/* transport_ws_cut: from now on each packet goes out in a frame of its own. The protocol does not ask for it
- * [MQTT-6.0.0-2], but there are clients that look for one packet per frame only (Paho's C library up to 1.3 leaves the
- * others lying until the next frame comes). A sendv then still is one call below. */
+/* transport_ws_cut: from now on each packet goes out in a message of its own. The protocol may not ask for it
+ * [MQTT-6.0.0-2], but there are peers that look for one packet per frame only (Paho's C library up to 1.3 leaves the
+ * others lying until the next frame comes), and text can be cut only where a packet ends. A sendv then still is one
+ * call below. */
 void transport_ws_cut(struct transport *t, ws_unit_fn unit);
 
 #endif

@@ -15,6 +15,7 @@
  * Invariants
  *   1. The pieces do not depend on how the input was cut (but for where pieces of one frame are cut).
  *   2. Of a message, no more payload is let through than d->max: what a header announces is taken from d->room at once.
+ *      Text that is not UTF-8 is not let through either, but for what came in pieces before the fault.
  *   3. Nothing is read behind in[len], nothing written behind to[len].
  * Cost    O(bytes); 40 bytes per connection. SHA-1 is here because a handshake needs it; it protects nothing.
  * Thread  any.
@@ -57,8 +58,10 @@ static uint16_t judge_start(const struct ws_decoder *d, unsigned first, unsigned
         return d->is_in_message ? WS_CLOSE_NONE : WS_CLOSE_PROTOCOL;
     case WS_OP_BINARY:
         return d->is_in_message ? WS_CLOSE_PROTOCOL : WS_CLOSE_NONE;
-    case WS_OP_TEXT: /* [MQTT-6.0.0-1] 3.1.1: [MQTT-6.0.0-1] */
-        return d->is_in_message ? WS_CLOSE_PROTOCOL : WS_CLOSE_UNACCEPTABLE;
+    case WS_OP_TEXT:
+        if (d->is_in_message)
+            return WS_CLOSE_PROTOCOL;
+        return d->takes_text ? WS_CLOSE_NONE : WS_CLOSE_UNACCEPTABLE; /* [MQTT-6.0.0-1] 3.1.1: [MQTT-6.0.0-1] */
     default:
         return WS_CLOSE_PROTOCOL;
     }
@@ -95,6 +98,11 @@ static void enter_frame(struct ws_decoder *d, uint64_t length)
     if (!is_control(d->op)) {
         d->room = (d->is_in_message ? d->room : d->max) - length;
         d->is_in_message = (first & BIT_FIN) == 0;
+    }
+    if (d->op == WS_OP_TEXT || d->op == WS_OP_BINARY) {
+        d->is_text = d->op == WS_OP_TEXT;
+        d->has_text |= d->is_text;
+        d->has_binary |= !d->is_text;
     }
     d->head_len = 0;
     d->is_in_frame = true;
@@ -151,6 +159,15 @@ static void unmask(uint8_t *to, const uint8_t *in, size_t n, uint8_t mask[4])
     memcpy(mask, turned, 4);
 }
 
+/* text_is_fine: n more bytes of a data frame. Each message ends with a whole character (RFC 6455 §8.1). */
+static bool text_is_fine(struct ws_decoder *d, const uint8_t *p, size_t n)
+{
+    if (!d->is_text)
+        return true;
+    bool is_end = !d->is_in_frame && !d->is_in_message;
+    return ws_text_add(&d->text, p, n) && (!is_end || ws_text_is_whole(&d->text));
+}
+
 static enum ws_kind kind_of(unsigned op)
 {
     switch (op) {
@@ -184,6 +201,10 @@ ptrdiff_t ws_decode(struct ws_decoder *d, const uint8_t *in, size_t len, uint8_t
         eaten += n;
         d->at.body.left -= n;
         d->is_in_frame = d->at.body.left > 0;
+        if (!is_control(d->op) && !text_is_fine(d, to, n)) {
+            out->close_code = WS_CLOSE_BAD_TEXT;
+            return -ERR_PROTOCOL;
+        }
         if (n == 0 && !is_control(d->op))
             continue; /* an empty fragment says nothing */
         out->kind = kind_of(d->op);

@@ -20,6 +20,7 @@
 
 #include "core/base/check.h"
 #include "core/base/err.h"
+#include "transport/ws_text.h"
 
 #define WS_CONTROL_MAX     125u /* payload of a control frame, RFC 6455 §5.5 */
 #define WS_HEAD_MAX        10u  /* bytes before the payload of a frame that goes out */
@@ -35,7 +36,8 @@ enum ws_close {
     WS_CLOSE_NORMAL = 1000,
     WS_CLOSE_GOING_AWAY = 1001,
     WS_CLOSE_PROTOCOL = 1002,
-    WS_CLOSE_UNACCEPTABLE = 1003, /* a kind of data we do not take: text */
+    WS_CLOSE_UNACCEPTABLE = 1003, /* a kind of data we do not take: text, where only binary is spoken */
+    WS_CLOSE_BAD_TEXT = 1007,     /* text that is not UTF-8 */
     WS_CLOSE_TOO_BIG = 1009,
 };
 
@@ -62,11 +64,18 @@ struct ws_decoder {
     uint64_t max;     /* bytes of a message, over all its fragments */
     uint8_t head_len; /* bytes in at.head */
     uint8_t op;       /* of the frame we are in */
-    bool is_in_frame;
-    bool is_in_message; /* a fragment came, and not yet the last one */
+    uint8_t is_in_frame : 1, is_in_message : 1 /* a fragment came, and not yet the last one */, is_text : 1 /* the
+        message we are in */
+        ,
+        takes_text : 1 /* may be set at any time */, has_text : 1 /* a text came */,
+        has_binary : 1 /* a binary message came */;
+    struct ws_text text;
 };
 
-/* ws_decoder_init: before the first frame. message_bytes_max > 0: larger messages are refused by their headers. */
+_Static_assert(sizeof(struct ws_decoder) <= 40, "an idle WebSocket has grown");
+
+/* ws_decoder_init: before the first frame; text is not taken. message_bytes_max > 0: larger messages are refused by
+ * their headers. */
 void ws_decoder_init(struct ws_decoder *d, uint64_t message_bytes_max);
 
 /* ws_decode — the next piece of payload.
@@ -79,8 +88,8 @@ void ws_decoder_init(struct ws_decoder *d, uint64_t message_bytes_max);
  * Returns the bytes eaten: len unless a piece ended before. -ERR_PROTOCOL or -ERR_TOO_BIG when the peer broke a rule:
  * out->close_code then says what to close with, and the decoder must not be used any more. Rules (RFC 6455 §5.2-5.5): a
  * client masks; reserved bits are 0; the operation is known; lengths have their shortest form and less than 64 bits;
- * control frames are whole and at most 125 bytes; fragments follow a beginning, and nothing else does; text is not
- * taken [MQTT-6.0.0-1] (3.1.1: [MQTT-6.0.0-1]).
+ * control frames are whole and at most 125 bytes; fragments follow a beginning, and nothing else does; text is UTF-8
+ * over all its fragments (§8.1), and taken only if takes_text [MQTT-6.0.0-1] (3.1.1: [MQTT-6.0.0-1]).
  */
 ptrdiff_t ws_decode(struct ws_decoder *d, const uint8_t *in, size_t len, uint8_t *to, struct ws_piece *out) MUST_CHECK;
 
