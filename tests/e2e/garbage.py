@@ -66,21 +66,37 @@ def mqtt_conversation(dice, with_login=True):
     return out
 
 
+def stomp_frames(dice, number, version):
+    """Some frame that is right behind a good login. What lasts is called garbage, and small."""
+    destination = ("destination", dice.choice(("/topic/garbage.a", "/queue/garbage", "/mqtt/garbage/#", "/topic/garbage.*",
+                                               "/exchange/amq.fanout/x", "/mqtt/$share/g/garbage/#", "/amq/queue/garbage")))
+    body = dice.randbytes(dice.choice((0, 5, 300)))
+    some = [("x-max-length", "20"), ("x-message-ttl", "50"), ("priority", "3"), ("expiration", "20"), ("x-delay", "20"),
+            ("reply-to", "/temp-queue/r"), ("transaction", "t"), ("reject", "receipt"), ("x-overflow", "reject-publish"),
+            ("x-dead-letter-exchange", "amq.fanout"), ("x-max-priority", "5"), ("durable", "true"), ("prefetch-count", "3"),
+            ("x-queue-name", "garbage"), ("x-credit", "2"), ("browser", "true"), ("x-single-active-consumer", "true")]
+    more = dice.sample(some, dice.choice((0, 0, 1, 2, 3)))
+    verb, *wants = dice.choice((("declare-queue", "queue"), ("bind", "queue", "exchange"), ("unbind", "queue", "exchange"),
+                                ("delete-queue", "queue"), ("purge", "queue"), ("pause", "queue"), ("resume", "queue"),
+                                ("delete-exchange", "exchange"), ("declare-exchange", "exchange", "type")))
+    manage = [("destination", "/manage/" + verb)] + [(name, "fanout" if name == "type" else "garbage") for name in wants]
+    return dice.choice((
+        raw.frame("SEND", [destination, ("content-length", str(len(body))), ("receipt", str(number)), *more], body, version),
+        raw.frame("SUBSCRIBE", [destination, ("id", str(number)), ("ack", dice.choice(("auto", "client"))), *more]),
+        raw.frame("SEND", manage),
+        raw.frame("UNSUBSCRIBE", [("id", str(number))]), raw.frame("BEGIN", [("transaction", "t")]),
+        raw.frame("COMMIT", [("transaction", "t")]), raw.frame("ABORT", [("transaction", "t")]),
+        raw.frame("ACK", [("id", "1")]), raw.frame("NACK", [("id", "1")]), b"\n"))
+
+
 def stomp_conversation(dice, with_login=True):
     version = dice.choice(("1.0", "1.1", "1.2"))
     out = []
     if with_login:
         out.append(raw.frame("CONNECT", [("accept-version", version), ("host", "localhost"), ("heart-beat", "0,0")]))
-    for number in range(dice.randrange(1, 10)):
-        destination = ("destination", dice.choice(("/topic/garbage.a", "/queue/garbage", "/mqtt/garbage/#", "/topic/garbage.*",
-                                                   "/exchange/amq.fanout/x", "/mqtt/$share/g/garbage/#")))
-        body = dice.randbytes(dice.choice((0, 5, 300)))
-        out.append(dice.choice((
-            raw.frame("SEND", [destination, ("content-length", str(len(body))), ("receipt", str(number))], body, version),
-            raw.frame("SUBSCRIBE", [destination, ("id", str(number)), ("ack", dice.choice(("auto", "client")))]),
-            raw.frame("UNSUBSCRIBE", [("id", str(number))]), raw.frame("BEGIN", [("transaction", "t")]),
-            raw.frame("COMMIT", [("transaction", "t")]), raw.frame("ACK", [("id", "1")]), b"\n")))
-    return out
+    if dice.random() < 0.5:
+        out.append(raw.frame("BEGIN", [("transaction", "t")]))
+    return out + [stomp_frames(dice, number, version) for number in range(dice.randrange(1, 10))]
 
 
 def upgrade_request(dice):
@@ -302,7 +318,7 @@ def main():
         ok = feed(broker, options.seconds, seed)
         raw.forget_sessions(broker.port, {"garbage-%d" % i for i in range(50)} | {"half"})  # their wills go out now
         raw.clear_retained(broker.port)
-        raw.drain_queues(broker.port, {"/queue/garbage"})
+        raw.delete_all(broker.port, {"garbage"}, {"garbage"})
         if not options.no_suite:
             ok = not suite(broker, options.names) and ok
         broker.stop()

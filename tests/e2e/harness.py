@@ -197,7 +197,7 @@ class Broker(Process):
 
 class Given:
     """A running broker that was given to us (WEIR_BROKER), with the face of Broker. stop() leaves it as it was found:
-    without the sessions, retained messages and queued messages of the test."""
+    without the sessions, retained messages, queues and exchanges of the test."""
 
     def __init__(self):
         pid, port = GIVEN.split(",")
@@ -205,12 +205,13 @@ class Given:
         self.argv, self.lines = ["WEIR_BROKER=" + GIVEN], []
         raw.seen_ids.clear()
         raw.seen_queues.clear()
+        raw.seen_exchanges.clear()
 
     def stop(self):
         os.kill(self.child.pid, 0)  # it has to be there still
         raw.forget_sessions(self.port, raw.seen_ids)
         raw.clear_retained(self.port)
-        raw.drain_queues(self.port, raw.seen_queues)
+        raw.delete_all(self.port, raw.seen_queues, raw.seen_exchanges)
 
     def kill(self):
         """It is not ours."""
@@ -372,11 +373,11 @@ class Stomp(stomp.ConnectionListener):
 
     CLASSES = {"1.0": stomp.Connection10, "1.1": stomp.Connection11, "1.2": stomp.Connection12}
 
-    def __init__(self, port, version="1.2", heartbeats=(0, 0), **headers):
+    def __init__(self, port, version="1.2", heartbeats=(0, 0), vhost=None, **headers):
         self.messages, self.errors = queue.Queue(), queue.Queue()
         self.receipts, self.ended, self.late = queue.Queue(), threading.Event(), threading.Event()
         self.connected, self.number = None, 0
-        more = {} if version == "1.0" else {"heartbeats": heartbeats}
+        more = {} if version == "1.0" else {"heartbeats": heartbeats, "vhost": vhost}
         self.connection = self.CLASSES[version]([(HOST, port)], auto_decode=False, reconnect_attempts_max=1, **more)
         self.connection.set_listener("test", self)
         self.connection.connect(wait=True, headers=headers)
@@ -404,17 +405,25 @@ class Stomp(stomp.ConnectionListener):
         self.number += 1
         return "receipt-%d" % self.number
 
-    def wait_receipt(self, receipt, deadline_s=DEADLINE_S):
-        try:
-            got = self.receipts.get(timeout=deadline_s)
-        except queue.Empty:
+    def _get(self, waiting, what, deadline_s):
+        """The next of that queue; an ERROR ends the waiting, for nothing comes behind it."""
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                return waiting.get(timeout=0.05)
+            except queue.Empty:
+                if time.monotonic() < end and (self.errors.empty() or not waiting.empty()):
+                    continue
             problem = "" if self.errors.empty() else "; ERROR %r" % (self.errors.get().headers,)
-            raise TimeOut("no RECEIPT %s within %g s%s" % (receipt, deadline_s, problem)) from None
+            raise TimeOut("no %s within %g s%s" % (what, deadline_s, problem))
+
+    def wait_receipt(self, receipt, deadline_s=DEADLINE_S):
+        got = self._get(self.receipts, "RECEIPT " + receipt, deadline_s)
         assert got == receipt, "RECEIPT %s, but %s was next" % (got, receipt)
 
     def subscribe(self, destination, id="0", ack="auto", **headers):
         receipt = self.receipt()
-        raw.see_destination(destination)
+        raw.see_headers([("destination", destination), *headers.items()])
         self.connection.subscribe(destination, id=id, ack=ack, headers=dict(headers, receipt=receipt))
         self.wait_receipt(receipt)
 
@@ -425,7 +434,7 @@ class Stomp(stomp.ConnectionListener):
 
     def send(self, destination, body=b"", wait=True, **headers):
         """SEND; with wait until its RECEIPT is there."""
-        raw.see_destination(destination)
+        raw.see_headers([("destination", destination), *headers.items()])
         if not wait:
             self.connection.send(destination, body, headers=headers)
             return
@@ -440,11 +449,7 @@ class Stomp(stomp.ConnectionListener):
         self.connection.nack(frame.headers["ack"], **headers)
 
     def next(self, deadline_s=DEADLINE_S):
-        try:
-            return self.messages.get(timeout=deadline_s)
-        except queue.Empty:
-            problem = "" if self.errors.empty() else "; ERROR %r" % (self.errors.get().headers,)
-            raise TimeOut("no MESSAGE within %g s%s" % (deadline_s, problem)) from None
+        return self._get(self.messages, "MESSAGE", deadline_s)
 
     def take(self, n, deadline_s=DEADLINE_S):
         return [self.next(deadline_s) for _ in range(n)]

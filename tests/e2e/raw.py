@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 
 # What tests have used, so that a broker that outlives them can be left as it was found (harness.Given).
-seen_ids, seen_queues = set(), set()
+seen_ids, seen_queues, seen_exchanges = set(), set(), set()
 
 
 class Raw:
@@ -260,9 +260,7 @@ class RawStomp(Raw):
         self.behind_frame = False  # one line end may follow a frame's NUL; it is no heart-beat
 
     def frame(self, command, *headers, body=b"", eol="\n"):
-        for name, value in headers:
-            if name == "destination":
-                see_destination(value)
+        see_headers(headers)
         self.send(frame(command, headers, body, self.version, eol))
 
     def connect(self, *headers):
@@ -346,9 +344,15 @@ class RawStomp(Raw):
 
 # ------------------------------------------------------------------------------------------------ leaving no trace
 
-def see_destination(destination):
-    if destination.startswith("/queue/"):
-        seen_queues.add(destination)
+def see_headers(headers):
+    """Queues and exchanges that a frame may make, from its (name, value) pairs."""
+    for name, value in headers:
+        if name == "destination" and value.startswith("/queue/"):
+            seen_queues.add(value[len("/queue/"):])
+        elif name in ("queue", "x-queue-name"):
+            seen_queues.add(value)
+        elif name == "exchange" and not value.startswith("amq."):
+            seen_exchanges.add(value)
 
 
 def forget_sessions(port, client_ids):
@@ -384,15 +388,17 @@ def clear_retained(port):
     client.close()
 
 
-def drain_queues(port, destinations):
-    """Takes everything out of these queues."""
-    client = RawStomp(port)
-    client.connect()
-    for destination in sorted(destinations):
-        client.request("SUBSCRIBE", ("destination", destination), ("id", "tidy"), ("ack", "auto"))
-        last = os.urandom(8).hex().encode()
-        client.frame("SEND", ("destination", destination), body=last)
-        while client.read("MESSAGE").body != last:
-            pass
-        client.request("UNSUBSCRIBE", ("id", "tidy"))
-    client.close()
+def delete_all(port, queues, exchanges):
+    """Deletes those of them that are there."""
+    client = None
+    for kind, names in (("queue", queues), ("exchange", exchanges)):
+        for name in sorted(filter(None, names)):
+            if client is None:
+                client = RawStomp(port)
+                client.connect()
+            client.frame("SEND", ("destination", "/manage/delete-" + kind), (kind, name), ("receipt", "gone"))
+            if client.read().command == "ERROR":
+                client.close()
+                client = None
+    if client:
+        client.close()

@@ -74,10 +74,19 @@ class Handshake(E2E):
             self.ws().upgrade(host=host, more=(("Origin", "http://" + host),))
 
     def test_subprotocol(self):
-        """[MQTT-6.0.0-3] none, or none that is known, is refused."""
-        for protocol in (None, "soap", "MQTT", "mqtt2", "soap, xmpp"):
+        """None that is known is refused; with none at all MQTT does not get in [MQTT-6.0.0-3], but where it is lenient."""
+        for protocol in ("soap", "MQTT", "mqtt2", "soap, xmpp"):
             with self.subTest(protocol=protocol):
                 self.refused(400, protocol=protocol)
+        client = self.ws()
+        client.upgrade(protocol=None)
+        client.frame(BINARY, mqtt_connect(4, "unnamed"))
+        self.assertEqual(client.read_close(), 1002)
+        self.port = self.start("-c", self.write("weir.conf", "listener 0 127.0.0.1\nconformance lenient\n")).port
+        client = self.ws()
+        client.upgrade(protocol=None)
+        client.frame(BINARY, mqtt_connect(4, "unnamed"))
+        self.assertEqual(client.read_frame(), (True, BINARY, b"\x20\x02\0\0"))
 
     def test_version(self):
         """RFC 6455 §4.4: another version is told which one is spoken here."""
