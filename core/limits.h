@@ -30,7 +30,8 @@
     X(publish_bytes_rate, "max_publish_bytes_rate", 0, 0, 1099511627776, "bytes/s", "queue",                           \
       "bytes of payload one connection may publish; it is not read while it is ahead of that (0: no limit)")           \
     X(topic_rate, "max_topic_publish_rate", 0, 0, 4294967295, "messages/s", "queue",                                   \
-      "messages all connections together may publish to topics (amq.topic); other exchanges: x-rate-limit (0: no limit)") \
+      "messages all connections together may publish to topics (amq.topic); other exchanges: x-rate-limit (0: no "     \
+      "limit)")                                                                                                        \
     X(tx_n_max, "stomp_max_transactions", 16, 1, 10000, "transactions", "close",                                       \
       "transactions one STOMP connection may have open")                                                               \
     X(tx_actions_max, "stomp_max_transaction_actions", 1024, 1, 1000000, "frames", "close",                            \

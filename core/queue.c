@@ -6,8 +6,8 @@
  *     queue_dispatch  (end of turn) oldest ready entry → next consumer with credit → adapter->on_deliver
  *     queue_delete    when nobody can use it any more: what waits is dropped, what is in flight may still be answered
  *
- * What one entry goes through is core/entry.c. A queue with arguments of its own has a struct queue_own; all others share
- * a policy and pay nothing for what they do not use.
+ * What one entry goes through is core/entry.c. A queue with arguments of its own has a struct queue_own; all others
+ * share a policy and pay nothing for what they do not use.
  *
  * Invariants
  *   1. ready_n and bytes count exactly what is ready; limits speak of ready entries.

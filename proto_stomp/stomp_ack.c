@@ -47,7 +47,8 @@ static uint32_t ticket_of(const struct conn *c, struct slice id)
     return session == c->session->number && ticket <= STOMP_TICKET_MAX ? (uint32_t)ticket : 0;
 }
 
-/* get_id: the header that names the delivery: STOMP 1.2 §Frames and Headers; STOMP 1.0 §ACK: by message-id. False: ERROR was said. */
+/* get_id: the header that names the delivery: STOMP 1.2 §Frames and Headers; STOMP 1.0 §ACK: by message-id. False:
+ * ERROR was said. */
 static bool get_id(struct conn *c, const struct stomp_frame *f, uint8_t *buf, size_t cap, struct slice *out)
 {
     const struct stomp_conn *s = stomp_state(c);

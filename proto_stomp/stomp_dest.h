@@ -19,8 +19,8 @@
  *                             '**' any number, '>' any number when last, else a literal; in SEND '*', '**' and '>' are
  * literals. /mqtt/<topic or filter>   MQTT's own syntax, byte for byte; $share/<group>/<filter> in SUBSCRIBE.
  *   /exchange/<name>[/<key>]  the key as in /topic on a topic exchange, one opaque string on the others.
- *   /queue/ /amq/queue/ /temp-queue/ /reply-queue/ /dsub/ /manage/ <name>, or a bare <name> (= /queue/): never split, %XX
- * decoded.
+ *   /queue/ /amq/queue/ /temp-queue/ /reply-queue/ /dsub/ /manage/ <name>, or a bare <name> (= /queue/): never split,
+ * %XX decoded.
  *
  * Round trip law: for every valid MQTT topic t and each style, parsing stomp_dest_render_topic(t) as SEND gives t, and
  * as SUBSCRIBE gives the filter that matches t alone. SLASH needs the dialect merged or mqtt, DOT merged or amqp:

@@ -54,7 +54,8 @@ static bool take_names(struct stomp_request *r)
     const struct stomp_conn *s = stomp_state(r->c);
     r->names = (struct stomp_sub_names){0};
     r->names.has_id = get(r, STOMP_H_ID, r->id_buf, &r->names.id);
-    if (!r->names.has_id && s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header; STOMP 1.1 §SUBSCRIBE; STOMP 1.0 §SUBSCRIBE */
+    if (!r->names.has_id &&
+        s->version != STOMP_1_0) /* STOMP 1.2 §SUBSCRIBE id Header; STOMP 1.1 §SUBSCRIBE; STOMP 1.0 §SUBSCRIBE */
         return stomp_request_refuse(r, STOMP_FAULT_NO_HEADER, SLICE("id"));
     if (r->names.has_id && slice_starts_with(r->names.id, STOMP_TEMP_PREFIX))
         return stomp_request_refuse(r, STOMP_FAULT_SUB_ID, r->names.id);

@@ -17,7 +17,8 @@ comment, string or line) is a number of 3.1.1, what stands behind "both:" one th
     [MQTT-3.3.1-5] to [MQTT-3.3.1-8]            these two and those between them
     [MQTT-3.1.2-14]; 3.1.1: [MQTT-3.1.2-16]     the same rule in the two versions
     both: [MQTT-3.12.4-1]                       the same, under one number
-    STOMP 1.2 §Heart-beating                    a section of a STOMP specification, by its title
+    STOMP 1.2 §Heart-beating                    a section of a STOMP specification, by its title (tests/spec/stomp*.txt)
+    STOMP 1.2 §ACK, §NACK                       two of them
 
 It counts as code in a function, a table or a macro (or in the comment in front of it), not in an essay or at a prototype: those
 explain. It counts as a test in a test_*.c, a suite of tests/contract, a test_*.py, or on the line `test name ...` of a wire table;
@@ -31,6 +32,7 @@ CODE = ("app", "core", "transport", "proto_mqtt", "proto_stomp", "auth", "persis
 TESTS = ("tests",)
 NOT_ABOUT_THE_PRODUCT = ("tests/check_style.py", "tests/spec_coverage.py")
 VERSIONS = (("5.0", "tests/spec/mqtt5.txt"), ("3.1.1", "tests/spec/mqtt311.txt"))
+STOMP_VERSIONS = (("1.2", "tests/spec/stomp12.txt"), ("1.1", "tests/spec/stomp11.txt"), ("1.0", "tests/spec/stomp10.txt"))
 DOCUMENT = "docs/conformance.md"
 PLACES_SHOWN = 3
 
@@ -48,8 +50,9 @@ SECTION = "|".join(re.escape(title) for title in sorted(STOMP_SECTIONS, key=len,
 # Everything that looks as if it wanted to be a tag, and what a tag is.
 MQTT_LIKE = re.compile(r"\[\s*MQTT\s*[-–. ][^\]\n]{0,120}\]?")
 MQTT_TAGS = re.compile(r"\[MQTT-[1-7](\.\d{1,2}){1,3}-\d{1,2}([,;] (MQTT-[1-7](\.\d{1,2}){1,3})?-\d{1,2})*\]")
-STOMP_LIKE = re.compile(r"STOMP[ -]?(v?\d\S*)\s+(?:§|section\b)\s*(.{0,40})", re.I)
+STOMP_LIKE = re.compile(r"STOMP[ -]?(v?\d\S*)\s+(?:§|section\b)\s*(?=(.{0,40}))", re.I)
 STOMP_TAG = re.compile(r"STOMP (1\.[012]) §(%s)(?![\w-])" % SECTION, re.I)
+STOMP_MORE = re.compile(r",[\s*]+§(%s)(?![\w-])" % SECTION, re.I)
 VERSION_MARK = re.compile(r";|\b(both):|(?<![\d.])(3\.1\.1)(?::|(?= \[MQTT-))")
 
 
@@ -100,8 +103,17 @@ def tags_of(scope, default="5.0"):
                 yield match.start(), version, tag, match.group(0)
         before = match.end(), tags[-1]
     for match in STOMP_LIKE.finditer(scope):
-        tag = STOMP_TAG.match(match.group(0))
-        yield match.start(), "STOMP", tag and "STOMP %s §%s" % (tag.group(1), tag.group(2).lower()), match.group(0)
+        written = match.group(0) + match.group(2)
+        tag = STOMP_TAG.match(written)
+        yield match.start(), "STOMP", tag and stomp_tag(tag.group(1), tag.group(2)), written
+        more = tag and STOMP_MORE.match(scope, match.start() + tag.end())
+        while more:
+            yield more.start(), "STOMP", stomp_tag(tag.group(1), more.group(1)), more.group(0)
+            more = STOMP_MORE.match(scope, more.end())
+
+
+def stomp_tag(version, section):
+    return "STOMP %s §%s" % (version, section.lower())
 
 
 # ------------------------------------------------------------------------------------------------ where a tag stands
@@ -219,7 +231,7 @@ class Found:
         for offset, version, tag, written in tags_of(scope, default):
             if not tag:
                 self.malformed.append("%s:%d: %s" % (path, text.count("\n", 0, at + offset) + 1, written))
-            elif place or version == "STOMP":
+            elif place:
                 places = self.places[version].setdefault(tag, [])
                 if (path, place) not in places:
                     places.append((path, place))
@@ -241,6 +253,11 @@ def scan_table(found, path, text):
             found.false.append("%s: test %s has numbers of 3.1.1 and connects in 5.0 only" % (path, name))
 
 
+def scan_stomp_table(found, path, text):
+    for name, at, line, _ in table_tests(text):
+        found.scope(path, name, text, at, line)
+
+
 def scan_file(found, path, text):
     if "MQTT" not in text and "STOMP" not in text:
         return
@@ -248,6 +265,9 @@ def scan_file(found, path, text):
     if is_table and "/mqtt" in path:
         scan_table(found, path, text)
         rest = [(None, text.count("\n", 0, 0), text)]
+    elif is_table and "/stomp" in path:
+        scan_stomp_table(found, path, text)
+        rest = [(None, 0, text)]
     elif path.endswith((".c", ".h", ".inc")):
         rest = c_scopes(text)
     elif path.endswith(".py"):
@@ -290,6 +310,7 @@ class Statement:
 
 
 STATEMENT = re.compile(r"(\[MQTT-[\d.]+-\d+\])\s+(server|both|client)(\??)\s+(\S.*)")
+STOMP_STATEMENT = re.compile(r"§(%s)\s\s+(server|both|client)(\??)\s+(\S.*)" % SECTION)
 
 
 def read_list(text):
@@ -308,6 +329,20 @@ def read_list(text):
             errors.append("%d: %s: %s" % (n, "twice" if match else "not understood", line))
     if [s.tag for s in statements] != in_order(s.tag for s in statements):
         errors.append("the statements are not in the order of their numbers")
+    return statements, errors
+
+
+def read_stomp_list(text):
+    """The same of tests/spec/stomp*.txt: several statements have one section for a tag."""
+    statements, errors = [], []
+    for n, line in enumerate(text.split("\n"), 1):
+        match = STOMP_STATEMENT.fullmatch(line)
+        if match:
+            statements.append(Statement(match.group(1), match.group(2), match.group(4), match.group(1), bool(match.group(3))))
+        elif line.startswith("  except: ") and statements and not statements[-1].exception:
+            statements[-1].exception = line[10:].strip()
+        elif line.strip() and not line.startswith("#"):
+            errors.append("%d: not understood: %s" % (n, line))
     return statements, errors
 
 
@@ -339,6 +374,24 @@ def read_rules(root, code, tests):
     return rules, errors + tests.false
 
 
+def read_stomp(root, code, tests):
+    """(version -> statements with their places, errors)."""
+    rules, errors, known = {}, [], set()
+    for version, path in STOMP_VERSIONS:
+        with open(os.path.join(root, path), encoding="utf-8") as file:
+            rules[version], wrong = read_stomp_list(file.read())
+        errors += ["%s:%s" % (path, line) for line in wrong]
+        for s in rules[version]:
+            tag = stomp_tag(version, s.tag)
+            known.add(tag)
+            s.code = sorted(code.places["STOMP"].get(tag, []), key=rank)
+            s.tests = sorted(tests.places["STOMP"].get(tag, []), key=rank)
+    for found in (code, tests):
+        for tag in sorted(tag for tag in set(found.places["STOMP"]) - known if tag.startswith("STOMP 1.2")):
+            errors.append("%s is not listed: %s" % (tag, ", ".join("%s: %s" % p for p in found.places["STOMP"][tag])))
+    return rules, errors
+
+
 # ------------------------------------------------------------------------------------------------ the document
 
 def totals(statements):
@@ -350,7 +403,7 @@ def totals(statements):
 
 def short(path):
     """A file as the page names it: the code's by their path, tables by their name, other tests by their path below tests/."""
-    return os.path.basename(path) if path.startswith("tests/wire/mqtt/") else path[len("tests/"):] if path.startswith("tests/") else path
+    return os.path.basename(path) if path.startswith(("tests/wire/mqtt/", "tests/wire/stomp/")) else path[len("tests/"):] if path.startswith("tests/") else path
 
 
 def cell(places):
@@ -390,21 +443,49 @@ INTRODUCTION = """# Conformance
 This page lists the numbered normative statements of the two OASIS specifications of MQTT, all of them, in our own words: the
 code that enforces each, and tests that fail when it does not. Statements that bind clients only are listed so that no number is
 missing. MQTT 3.1 has no numbered statements; the tests speak it as well. What a listener with `conformance lenient` overlooks is
-in [mqtt.md](mqtt.md#strict-and-lenient).
+in [mqtt.md](mqtt.md#strict-and-lenient). [STOMP](#stomp-12) follows, whose statements have no numbers: there the code and the tests are
+those of a whole section.
 
-Code is named by its function or table. Of the tests, a `.txt` file is a table of conversations in tests/wire/mqtt and the name behind
-it one conversation, byte by byte; all other paths are below tests/. Where there are more than %d places, the first ones are named.
+Code is named by its function or table. Of the tests, a `.txt` file is a table of conversations in tests/wire/mqtt (tests/wire/stomp) and
+the name behind it one conversation, byte by byte; all other paths are below tests/. Where there are more than %d places, the first
+ones are named.
 
 The page is written by `./dev spec --report` out of tests/spec/ and the numbers that stand in the comments of code and tests. The
 check `spec_coverage` fails when a statement that binds a server has no code or no test, and when this page is out of date.
 """ % PLACES_SHOWN
 
 
-def document(rules):
+def stomp_part(stomp):
+    """One row per section: its statements, its code, its tests."""
+    out = []
+    for version, _ in STOMP_VERSIONS:
+        sections = list(dict.fromkeys(s.tag for s in stomp[version]))
+        out += ["", "## STOMP " + version, "", "| section | what it says | code | tests |", "|---|---|---|---|"]
+        for section in sections:
+            here = [s for s in stomp[version] if s.tag == section]
+            texts = [s.text + (" *(binds clients)*" if s.binds == "client" else "") for s in here]
+            places = next((s for s in here if s.binds != "client"), here[0])
+            cells = row(places).rsplit(" | ", 2)
+            out.append("| %s | %s | %s | %s" % (section, "<br>".join(texts).replace("|", "\\|"), cells[1], cells[2]))
+    return out
+
+
+def stomp_totals(statements):
+    """Sections, those that bind a server, with code and test, exceptions, missing."""
+    bound = {s.tag for s in statements if s.binds != "client"}
+    missing = {s.tag for s in statements if s.gaps()}
+    excepted = {s.tag for s in statements if s.exception}
+    return len({s.tag for s in statements}), len(bound), len(bound - missing - excepted), len(excepted), len(missing)
+
+
+def document(rules, stomp):
     out = INTRODUCTION.split("\n")
     out += ["| MQTT | statements | bind a server | with code and test | exceptions | missing |", "|---|---:|---:|---:|---:|---:|"]
     for version, _ in VERSIONS:
         out.append("| %s | %d | %d | %d | %d | %d |" % ((version,) + totals(rules[version])))
+    out += ["", "| STOMP | sections | bind a server | with code and test | exceptions | missing |", "|---|---:|---:|---:|---:|---:|"]
+    for version, _ in STOMP_VERSIONS:
+        out.append("| %s | %d | %d | %d | %d | %d |" % ((version,) + stomp_totals(stomp[version])))
     out += ["", "## Exceptions", ""] + exceptions(rules)
     for version, _ in VERSIONS:
         out += ["", "## MQTT " + version]
@@ -414,7 +495,7 @@ def document(rules):
                 chapter = s.chapter
                 out += ["", "### " + chapter, "", "| statement | what it says | code | tests |", "|---|---|---|---|"]
             out.append(row(s))
-    return "\n".join(out) + "\n"
+    return "\n".join(out + stomp_part(stomp)) + "\n"
 
 
 # ------------------------------------------------------------------------------------------------ self-test
@@ -438,7 +519,11 @@ def self_test_tags():
     assert several == ["[MQTT-1.5.4-1]", "[MQTT-1.5.4-2]", "[MQTT-4.7.3-2]"], several
     several = [tag for _, _, tag, _ in tags_of("[MQTT-1.5.4-1] to\n * [MQTT-1.5.4-3], [MQTT-1.5.4-7]")]
     assert several == ["[MQTT-1.5.4-%d]" % n for n in (1, 2, 3, 7)], several
-    return len(good + bad + none) + 2
+    several = [tag for _, _, tag, _ in tags_of("STOMP 1.2 §BEGIN, §COMMIT,\n * §ABORT; §NACK")]
+    assert several == ["STOMP 1.2 §" + name for name in ("begin", "commit", "abort")], several
+    several = [tag for _, _, tag, _ in tags_of("STOMP 1.2 §Body; STOMP 1.1 §Body")]
+    assert several == ["STOMP 1.2 §body", "STOMP 1.1 §body"], several
+    return len(good + bad + none) + 4
 
 
 def self_test_versions():
@@ -512,7 +597,7 @@ def self_test_lists():
     assert [s.gaps() for s in statements] == [["code", "test"], [], []] and statements[1].unsure
     statements[0].code = [("core/a.c", "f")]
     assert statements[0].gaps() == ["test"] and totals(statements) == (3, 2, 0, 1, 1)
-    page = document({"5.0": statements, "3.1.1": []})
+    page = document({"5.0": statements, "3.1.1": []}, {version: [] for version, _ in STOMP_VERSIONS})
     assert "core/a.c: `f` | **missing** |" in page and "*exception: not applicable" in page and "MQTT-1.1.1-2 (?)" in page, page
     assert "| 5.0: MQTT-1.1.1-10 | not applicable: none of that here |" in page, page
     places = [("tests/wire/mqtt/a.txt", name) for name in "abcd"]
@@ -521,7 +606,17 @@ def self_test_lists():
     for wrong in ("[MQTT-1.1.1-1] server a\n[MQTT-1.1.1-1] server b", "[MQTT-1.1.1-1] nobody a", "  except: of nothing",
                   "[MQTT-1.1.1-2] server a\n[MQTT-1.1.1-1] server b"):
         assert read_list(wrong)[1], wrong
-    return 13
+    stomp, errors = read_stomp_list("# One\n§SEND  server  a rule\n§SEND  both    another\n§Body  client  not ours\n")
+    assert not errors and [s.tag for s in stomp] == ["SEND", "SEND", "Body"] and stomp_totals(stomp) == (2, 1, 0, 0, 1)
+    stomp[0].code = stomp[1].code = [("proto_stomp/a.c", "f")]
+    page = document({"5.0": [], "3.1.1": []}, {"1.2": stomp, "1.1": [], "1.0": []})
+    assert "| SEND | a rule<br>another | proto_stomp/a.c: `f` | **missing** |" in page, page
+    assert "| Body | not ours *(binds clients)* | *binds clients only* |  |" in page, page
+    assert read_stomp_list("§Sent  server  a rule")[1] and read_stomp_list("§SEND server a rule")[1]
+    found = Found()
+    scan_file(found, "tests/wire/stomp/a.txt", "# STOMP 1.2 §ACK\ntest a  STOMP 1.2 §SEND: x\nA> 'x'\n")
+    assert found.places["STOMP"] == {"STOMP 1.2 §send": [("tests/wire/stomp/a.txt", "a")]}, found.places
+    return 20
 
 
 def self_test():
@@ -531,15 +626,17 @@ def self_test():
 
 # ------------------------------------------------------------------------------------------------ main
 
-def say_stomp(code, tests, details):
-    code, tests = code.places["STOMP"], tests.places["STOMP"]
-    both, only_code, only_tests = set(code) & set(tests), set(code) - set(tests), set(tests) - set(code)
-    if details:
-        for title, tags, places in (("code without a test", only_code, code), ("test without code", only_tests, tests)):
-            for tag in in_order(tags):
-                print("%s: %s (%s)" % (title, tag, ", ".join(path for path, _ in places[tag][:3])))
-    print("STOMP       %3d sections with code and test, %d with code only, %d with a test only"
-          % (len(both), len(only_code), len(only_tests)))
+def say_stomp(stomp, details):
+    """Prints; the number of gaps."""
+    n = 0
+    for version, _ in STOMP_VERSIONS:
+        for tag in dict.fromkeys(s.tag for s in stomp[version] if details and s.gaps()):
+            gaps = next(s for s in stomp[version] if s.tag == tag and s.gaps()).gaps()
+            print("STOMP %s §%-22s no %s" % (version, tag, " and no ".join(gaps)))
+        print("STOMP %s    %3d sections, %d bind a server: %d with code and test, %d exceptions, %d missing"
+              % ((version,) + stomp_totals(stomp[version])))
+        n += stomp_totals(stomp[version])[4]
+    return n
 
 
 def say_mqtt(rules, details):
@@ -567,13 +664,14 @@ def main(args):
     root = args[0] if args else os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code, tests = collect(root, CODE), collect(root, TESTS)
     rules, errors = read_rules(root, code, tests)
-    gaps = say_mqtt(rules, mode in ("--list", "--check"))
-    say_stomp(code, tests, mode == "--list")
+    stomp, more = read_stomp(root, code, tests)
+    errors += more
+    gaps = say_mqtt(rules, mode in ("--list", "--check")) + say_stomp(stomp, mode in ("--list", "--check"))
     for line in errors:
         print("wrong: " + line)
     for line in code.malformed + tests.malformed:
         print("not a tag: " + line)
-    path, page, old = os.path.join(root, DOCUMENT), document(rules), None
+    path, page, old = os.path.join(root, DOCUMENT), document(rules, stomp), None
     if mode == "--report":
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)

@@ -71,8 +71,9 @@ void transport_ws_breach(struct transport *t, uint16_t code);
 /* How many bytes the packet has that begins with head[n]; 0: these do not tell. Pure. */
 typedef size_t (*ws_unit_fn)(const uint8_t *head, size_t n);
 
-#define WS_UNIT_HEAD 5u /* bytes that a ws_unit_fn is shown, if there are so many; more where they stand in one piece  \
-                         */
+#define WS_UNIT_HEAD                                                                                                   \
+    5u /* bytes that a ws_unit_fn is shown, if there are so many; more where they stand in one piece                   \
+        */
 
 /* transport_ws_cut: from now on each packet goes out in a message of its own. The protocol may not ask for it
  * [MQTT-6.0.0-2], but there are peers that look for one packet per frame only (Paho's C library up to 1.3 leaves the

@@ -83,7 +83,10 @@ struct house {
 static void house_open(struct house *h, uint8_t switches)
 {
     static const struct adapter_ops *const adapters[] = {&http_upgrade_adapter, NULL};
-    static const struct upgrade_way ways[] = {{"mqtt", &echo, NULL}, {"mqttv3.1", &echo, NULL}, {0}};
+    static const struct upgrade_way ways[] = {{"mqtt", &echo, .must_be_named = true},
+                                              {"mqttv3.1", &echo, .must_be_named = true},
+                                              {"v12.stomp", &echo, .frames = WS_FRAMES_MIRROR, .must_be_named = true},
+                                              {.subprotocol = NULL}};
     static const char *const paths[] = {"/", "/mqtt", NULL}, *const names[] = {"hub.example.com", NULL};
     static const char *const origins[] = {"https://app.example.com", NULL}, *const any[] = {"*", NULL};
     struct rig_config config;
@@ -140,13 +143,13 @@ static void check_frames(const uint8_t *out, size_t n)
     for (size_t at = 0; at < n;) {
         BUG_ON(n - at < 2);
         size_t len = out[at + 1], head = 2;
-        BUG_ON(len == 127 || (out[at] != 0x82 && len > 125));
+        BUG_ON(len == 127 || (out[at] != 0x82 && out[at] != 0x81 && len > 125));
         if (len == 126) {
             BUG_ON(n - at < 4);
             len = (size_t)out[at + 2] << 8 | out[at + 3];
             head = 4;
         }
-        BUG_ON(out[at] != 0x82 && out[at] != 0x8a && out[at] != 0x88);
+        BUG_ON(out[at] != 0x82 && out[at] != 0x81 && out[at] != 0x8a && out[at] != 0x88);
         BUG_ON(n - at - head < len);
         at += head + len;
         BUG_ON(out[at - head - len] == 0x88 && at != n); /* nothing behind a close frame */

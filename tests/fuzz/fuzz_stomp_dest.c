@@ -3,8 +3,9 @@
  * fuzz_stomp_dest.c: any bytes as a destination.
  *
  * Input: one byte for the dialect, then the destination. Checked for every input:
- *   1. a topic that comes out is a valid MQTT topic name, and rendered in each style that fits the dialect it is read
- *      back as itself (the round trip law);
+ *   1. a topic that comes out is a valid MQTT topic name, and rendered in each style that fits the dialect, by itself
+ * and as the key of an exchange, it is read back as itself by SEND, and by SUBSCRIBE as the filter that matches it
+ * alone (the round trip law); stomp_dest_style picks a style that fits;
  *   2. a filter that comes out has literals that core may spell in MQTT, and between 1 and TOPIC_LEVELS_MAX tokens;
  *   3. names and opaque keys are UTF-8 without NUL and survive rendering.
  */
@@ -28,6 +29,27 @@ static bool has_any(struct slice s, const char *bytes, size_t n)
     return false;
 }
 
+/* check_matches_alone: SUBSCRIBE to this text: one literal per level of topic. */
+static void check_matches_alone(struct stomp_dest *d, enum stomp_dialect dialect, struct slice topic)
+{
+    uint8_t buf[STOMP_DEST_RENDER_MAX(TEXT_MAX)];
+    struct token tok[TOPIC_LEVELS_MAX];
+    struct stomp_filter f;
+    enum err e = stomp_dest_filter(d, dialect, tok, buf, sizeof(buf), &f);
+    if (e == ERR_TOO_BIG)
+        return; /* more levels than a filter may have */
+    if (slice_starts_with(topic, SLICE("$share/")) && d->kind == STOMP_DEST_MQTT)
+        return; /* means a group, or nothing */
+    BUG_ON(e != ERR_OK || f.share.len != 0);
+    for (uint32_t i = 0; i < f.filter.n; i++) {
+        ptrdiff_t end = slice_find(topic, '/');
+        struct slice level = slice_make(topic.p, end < 0 ? topic.len : (size_t)end);
+        BUG_ON(tok[i].kind != TOKEN_LITERAL || !slice_eq(tok[i].bytes, level));
+        BUG_ON((end < 0) != (i + 1 == f.filter.n));
+        topic = slice_skip(topic, MIN(level.len + 1, topic.len));
+    }
+}
+
 static void check_reads_back(struct slice text, enum stomp_dialect dialect, struct slice topic)
 {
     uint8_t buf[STOMP_DEST_RENDER_MAX(TEXT_MAX)];
@@ -36,6 +58,7 @@ static void check_reads_back(struct slice text, enum stomp_dialect dialect, stru
     BUG_ON(stomp_dest_parse(text, &d) != ERR_OK);
     BUG_ON(stomp_dest_topic(&d, dialect, buf, sizeof(buf), &again) != ERR_OK);
     BUG_ON(!slice_eq(again, topic));
+    check_matches_alone(&d, dialect, topic);
 }
 
 static void check_topic(struct stomp_dest *d, enum stomp_dialect dialect)
@@ -54,9 +77,18 @@ static void check_topic(struct stomp_dest *d, enum stomp_dialect dialect)
             continue;
         size_t cap = STOMP_DEST_RENDER_MAX(topic.len);
         ptrdiff_t n = stomp_dest_render_topic((enum stomp_dest_style)style, topic, text, cap);
+        BUG_ON(n <= 0 ||
+               stomp_dest_render_topic((enum stomp_dest_style)style, topic, text, (size_t)n - 1) != -ERR_TOO_BIG);
+        check_reads_back(slice_make(text, (size_t)n), dialect, topic);
+        if (style == STOMP_STYLE_MQTT)
+            continue;
+        n = stomp_dest_render_exchange(SLICE("x.%/y"), (enum stomp_dest_style)style, topic, text, sizeof(text));
         BUG_ON(n <= 0);
         check_reads_back(slice_make(text, (size_t)n), dialect, topic);
     }
+    enum stomp_dest_style fits = stomp_dest_style(d, dialect);
+    BUG_ON(fits == STOMP_STYLE_OPAQUE || (fits == STOMP_STYLE_SLASH && dialect == STOMP_DIALECT_AMQP) ||
+           (fits == STOMP_STYLE_DOT && dialect == STOMP_DIALECT_MQTT));
 }
 
 static void check_filter(struct stomp_dest *d, enum stomp_dialect dialect)

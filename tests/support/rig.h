@@ -41,8 +41,8 @@ struct rig_config {
     const char *door_name;            /* NULL: "rig"; the same */
     bool stomp_strict_host, stomp_persistent;
     uint8_t topic_dialect;
-    bool has_store;                   /* durable at once, unless rig->is_holding */
-    uint64_t fail_at;                 /* the broker's Nth allocation fails; 0: none */
+    bool has_store;   /* durable at once, unless rig->is_holding */
+    uint64_t fail_at; /* the broker's Nth allocation fails; 0: none */
 };
 
 struct rig_bytes {

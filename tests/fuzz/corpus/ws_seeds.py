@@ -23,6 +23,12 @@ FRAMES = {
     "too_big": frame(0x02, b"x" * 100) + b"\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
     "pings": b"".join(frame(0x89, bytes([i])) for i in range(9)),
 }
+TEXTS = {
+    "utf8": frame(0x81, "schön €".encode()) + frame(0x01, b"\xe2") + frame(0x00, b"\x82") + frame(0x89, b"p") + frame(0x80, b"\xac"),
+    "both_kinds": frame(0x81, b"a") + frame(0x82, b"\xff") + frame(0x81, b"b"),
+    "not_utf8": frame(0x81, b"fine") + frame(0x01, b"ok\xed") + frame(0x80, b"\xa0\x80"),
+    "half_a_character": frame(0x01, b"a\xf0\x9f") + frame(0x80),
+}
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 UP = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" + KEY + "Sec-WebSocket-Version: 13\r\n"
 MQTT = "Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\n"
@@ -35,6 +41,7 @@ REQUESTS = {
     "head": "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
     "post": "POST /mqtt HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "old": "GET / HTTP/1.0\r\n\r\n",
+    "stomp": "GET /ws HTTP/1.1\r\nHost: localhost\r\n" + UP + "Sec-WebSocket-Protocol: v12.stomp, v11.stomp\r\n\r\n",
     "twice": "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + UP + MQTT + "\r\n",
 }
 
@@ -45,7 +52,9 @@ def write(folder, name, content):
 
 
 for name, stream in FRAMES.items():
-    write("ws", name, bytes([60, 7]) + stream)
+    write("ws", name, bytes([30, 7]) + stream)
+for name, stream in TEXTS.items():
+    write("ws", name, bytes([30 | 128, 7]) + stream)
 for i, (name, request) in enumerate(REQUESTS.items()):
-    tail = b"".join(FRAMES.values()) if name == "good" else FRAMES["data"]
-    write("http_upgrade", name, bytes([(0, 5, 1, 0, 40, 0, 4, 0, 2)[i], 9]) + request.encode() + tail)
+    tail = b"".join(FRAMES.values()) if name == "good" else b"".join(TEXTS.values()) if name == "stomp" else FRAMES["data"]
+    write("http_upgrade", name, bytes([(0, 5, 1, 0, 40, 0, 4, 0, 0, 2)[i], 9]) + request.encode() + tail)
