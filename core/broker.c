@@ -18,6 +18,7 @@
 
 #include <stdio.h>
 
+#include "core/binding_log.h"
 #include "core/replay.h"
 #include "core/shard.h"
 #include "core/topology.h"
@@ -184,25 +185,11 @@ void broker_forget_will(struct conn *c)
 static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct queue *q, const struct exchange *x,
                          const struct filter *f, const struct binding_opts *o)
 {
-    if (!s->store || !q->policy->durable || !q->owner || !session_is_durable(q->owner))
+    if (!q->policy->durable || !q->owner || !session_is_durable(q->owner))
         return 0;
-    struct buf key;
-    buf_init(&key, shard_mem(s, MEM_STORE));
-    filter_put_mqtt(&key, f);
-    lsn_t lsn = LSN_FAILED;
-    if (!buf_is_bad(&key))
-        lsn = shard_append(
-            s, &(struct store_rec){
-                   .kind = kind,
-                   .queue = q->number,
-                   .session = q->owner->number,
-                   .name = exchange_name(x),
-                   .key = buf_slice(&key),
-                   .qos = o ? o->qos : 0,
-                   .sub_id = o ? o->sub_id : 0,
-                   .flags = o ? (uint8_t)(o->no_local | o->retain_as_published << 1 | o->retain_handling << 2) : 0});
-    buf_fini(&key);
-    return lsn;
+    const struct store_rec rec = {
+        .kind = kind, .queue = q->number, .session = q->owner->number, .name = exchange_name(x)};
+    return binding_log(s, rec, f, o);
 }
 
 /* set_of: the binding set of one binding alone. */

@@ -19,6 +19,7 @@
  * Thread  own shard only.
  * Spec    MQTT 5 §4.8.2 (shared subscriptions).
  */
+#include "core/binding_log.h"
 #include "core/broker.h"
 #include "core/shard.h"
 
@@ -91,25 +92,20 @@ static lsn_t log_queue(struct shard *s, struct queue *q, const struct filter *f)
 {
     if (!q->is_group || q->is_logged)
         return 0;
-    struct buf key;
-    buf_init(&key, shard_mem(s, MEM_STORE));
-    filter_put_mqtt(&key, f);
-    lsn_t lsn = LSN_FAILED;
-    if (!buf_is_bad(&key))
-        lsn = shard_append(
-            s, &(struct store_rec){
-                   .kind = STORE_QUEUE, .queue = q->number, .name = queue_name(q), .flags = STORE_QUEUE_GROUP});
-    if (lsn != LSN_FAILED)
-        lsn = shard_append(s, &(struct store_rec){.kind = STORE_BIND,
-                                                  .queue = q->number,
-                                                  .name = exchange_name(q->vhost->topic_exchange),
-                                                  .key = buf_slice(&key),
-                                                  .qos = 2});
-    buf_fini(&key);
-    if (lsn != LSN_FAILED) {
-        q->is_logged = 1;
-        router_touch(&q->vhost->router); /* routes know whether a target is durable */
+    lsn_t lsn = shard_append(
+        s, &(struct store_rec){
+               .kind = STORE_QUEUE, .queue = q->number, .name = queue_name(q), .flags = STORE_QUEUE_GROUP});
+    if (lsn == LSN_FAILED)
+        return lsn;
+    const struct store_rec bound = {
+        .kind = STORE_BIND, .queue = q->number, .name = exchange_name(q->vhost->topic_exchange), .qos = 2};
+    lsn = binding_log(s, bound, f, NULL);
+    if (lsn == LSN_FAILED) {
+        (void)shard_append(s, &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
+        return lsn;
     }
+    q->is_logged = 1;
+    router_touch(&q->vhost->router); /* routes know whether a target is durable */
     return lsn;
 }
 

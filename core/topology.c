@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #include "core/base/hash.h"
+#include "core/binding_log.h"
 #include "core/replay.h"
 #include "core/shard.h"
 
@@ -342,25 +343,13 @@ enum err broker_check_filter(const struct conn *c, const struct exchange *x, con
 static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct exchange *x, const struct filter *f,
                          const struct queue *q, const struct exchange *to, const struct binding_opts *o)
 {
-    if (!s->store || !x->durable || !(q ? lasts(q) : to->durable))
+    if (!x->durable || !(q ? lasts(q) : to->durable))
         return 0;
-    struct buf key;
-    buf_init(&key, shard_mem(s, MEM_STORE));
-    filter_put_mqtt(&key, f);
-    lsn_t lsn = LSN_FAILED;
-    if (!buf_is_bad(&key))
-        lsn = shard_append(
-            s, &(struct store_rec){
-                   .kind = kind,
-                   .queue = q ? q->number : 0,
-                   .name = exchange_name(x),
-                   .key = buf_slice(&key),
-                   .to = q ? (struct slice){0} : exchange_name(to),
-                   .qos = o ? o->qos : 0,
-                   .sub_id = o ? o->sub_id : 0,
-                   .flags = o ? (uint8_t)(o->no_local | o->retain_as_published << 1 | o->retain_handling << 2) : 0});
-    buf_fini(&key);
-    return lsn;
+    const struct store_rec rec = {.kind = kind,
+                                  .queue = q ? q->number : 0,
+                                  .name = exchange_name(x),
+                                  .to = q ? (struct slice){0} : exchange_name(to)};
+    return binding_log(s, rec, f, o);
 }
 
 /* take_back: a binding that was not to be. Its exchange had none before, perhaps, and lived. */
