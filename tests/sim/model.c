@@ -70,6 +70,7 @@ void model_fini(struct model *m)
     mem_free(m->mem, m->pub);
     mem_free(m->mem, m->take);
     mem_free(m->mem, m->link);
+    mem_free(m->mem, m->tx);
 }
 
 /* ---- matching -----------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ struct pub {
     uint32_t queue; /* index + 1 of the named queue; 0: a topic */
     uint32_t delay_s;
     uint64_t due; /* delayed: not before this time, in ms; 0: at once */
+    uint32_t tx;  /* number + 1 of the transaction it was sent in; 0: none */
     uint8_t qos, fate;
     bool retain, is_clear /* empty payload */, may_expire, is_will, had_no_match;
     bool has_tag; /* a property or header of the sender's own, with the message's number */
@@ -101,6 +102,14 @@ struct take {
     bool redelivered;
 };
 
+/* Sends that happen together or not at all. */
+enum tx_fate {
+    TX_OPEN, /* COMMIT was sent, the answer has not come, perhaps never will */
+    TX_COMMITTED,
+    TX_REFUSED,
+    TX_LEFT, /* ABORT was sent, or the connection ended before COMMIT had been sent as a whole */
+};
+
 struct link_life { /* one connection, as its peer saw it */
     uint64_t ended_at;
     bool by_peer; /* the peer ended it, and the broker had not done so before */
@@ -119,6 +128,8 @@ struct model {
     uint32_t box_n, box_cap;
     struct take *take;
     uint32_t take_n, take_cap;
+    uint8_t *tx; /* enum tx_fate */
+    uint32_t tx_n, tx_cap;
     struct link_life *link;
     uint32_t link_n, link_cap;
     uint32_t stream_n;
@@ -202,6 +213,14 @@ void model_link_ended(struct model *m, uint32_t link, bool by_peer);
  * redelivered are given. Returns the take's number. */
 uint32_t model_take(struct model *m, const struct take *t, struct slice queue);
 void model_answer(struct model *m, uint32_t take, enum take_state state);
+
+/* model_tx_new: a transaction begins; model_pub_new with its number + 1 in tx. model_tx_ended: how it ended; with that
+ * each of its messages is promised, refused or was never sent. */
+uint32_t model_tx_new(struct model *m);
+void model_tx_ended(struct model *m, uint32_t tx, enum tx_fate fate);
+
+/* model_check_txs: every queue was emptied: of each transaction all messages were seen, or none. */
+void model_check_txs(struct model *m);
 
 /* model_check_queues: every queue was emptied: each message was taken by exactly one in the end, nothing is missing. */
 void model_check_queues(struct model *m);

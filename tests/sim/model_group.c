@@ -293,8 +293,10 @@ static bool is_excused(const struct group *g, const struct pub *p, bool *out_clo
         const struct member *k = &g->member[i];
         if (k->may_to < p->sent_at)
             continue;
-        if (k->qos_mask & 1)
+        if (k->qos_mask & 1) {
+            *out_closed = false; /* it need not have been that */
             return true;
+        }
         *out_closed |= p->qos == 2 && (k->qos_mask & 4) && k->box->is_ended;
     }
     return *out_closed;

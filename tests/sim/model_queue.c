@@ -109,3 +109,50 @@ void model_check_queues(struct model *m)
         if (m->pub[pub].queue)
             check_takes_of(m, pub);
 }
+
+/* ---- transactions -------------------------------------------------------------------------------------------------
+ */
+
+uint32_t model_tx_new(struct model *m)
+{
+    m->tx = model_grow(m->mem, m->tx, &m->tx_cap, m->tx_n + 1, sizeof(*m->tx));
+    m->tx[m->tx_n] = TX_OPEN;
+    return m->tx_n++;
+}
+
+void model_tx_ended(struct model *m, uint32_t tx, enum tx_fate fate)
+{
+    m->tx[tx] = (uint8_t)fate;
+    for (uint32_t pub = 0; pub < m->pub_n; pub++) {
+        if (m->pub[pub].tx != tx + 1)
+            continue;
+        if (fate == TX_COMMITTED)
+            model_pub_acked(m, pub);
+        else if (fate == TX_REFUSED)
+            model_pub_refused(m, pub);
+        else if (fate == TX_LEFT)
+            model_pub_never(m, pub);
+    }
+}
+
+static bool was_taken(const struct model *m, uint32_t pub)
+{
+    for (uint32_t i = 0; i < m->take_n; i++)
+        if (m->take[i].pub == pub)
+            return true;
+    return false;
+}
+
+void model_check_txs(struct model *m)
+{
+    for (uint32_t tx = 0; tx < m->tx_n; tx++) {
+        uint32_t seen = MODEL_NONE, unseen = MODEL_NONE;
+        for (uint32_t pub = 0; pub < m->pub_n; pub++) {
+            if (m->pub[pub].tx != tx + 1 || (m->auto_lost & 1u << (m->pub[pub].queue - 1)))
+                continue; /* what was on its way to an `auto` consumer nobody has seen */
+            *(was_taken(m, pub) ? &seen : &unseen) = pub;
+        }
+        if (seen != MODEL_NONE && unseen != MODEL_NONE)
+            model_fail(m, "of one transaction, message %u was seen and message %u was not", seen, unseen);
+    }
+}

@@ -21,15 +21,14 @@ enum { FRAME_ROOM = 4096 };
 /* ---- frames out ---------------------------------------------------------------------------------------------------
  */
 
-static void frame_begin(struct peer_stomp *p, struct stomp_writer *w, enum stomp_command c, size_t body)
+void peer_stomp_begin(struct peer_stomp *p, struct stomp_writer *w, enum stomp_command c, size_t body)
 {
     uint8_t *room = buf_room(&p->link.out, FRAME_ROOM + body);
     BUG_ON(room == NULL);
     stomp_write_begin(w, room, FRAME_ROOM + body, p->v, c);
 }
 
-static void frame_end(struct peer_stomp *p, struct stomp_writer *w, ptrdiff_t head, const uint8_t *body,
-                      size_t body_len)
+void peer_stomp_end(struct peer_stomp *p, struct stomp_writer *w, ptrdiff_t head, const uint8_t *body, size_t body_len)
 {
     BUG_ON(head <= 0);
     if (body_len)
@@ -40,7 +39,7 @@ static void frame_end(struct peer_stomp *p, struct stomp_writer *w, ptrdiff_t he
 
 static void frame_end_plain(struct peer_stomp *p, struct stomp_writer *w)
 {
-    frame_end(p, w, stomp_write_end(w, STOMP_LENGTH_NONE), NULL, 0);
+    peer_stomp_end(p, w, stomp_write_end(w, STOMP_LENGTH_NONE), NULL, 0);
 }
 
 static void put_text(struct stomp_writer *w, enum stomp_known h, const char *text)
@@ -48,7 +47,7 @@ static void put_text(struct stomp_writer *w, enum stomp_known h, const char *tex
     stomp_write_known(w, h, slice_from_str(text));
 }
 
-static void send_out(struct peer_stomp *p)
+void peer_stomp_out(struct peer_stomp *p)
 {
     if (p->link.out.len == 0)
         return; /* an act that came to nothing is no sign of life */
@@ -58,7 +57,7 @@ static void send_out(struct peer_stomp *p)
 }
 
 /* ask_receipt: the frame being written shall be answered. */
-static void ask_receipt(struct peer_stomp *p, struct stomp_writer *w, enum stomp_owed_kind kind, uint32_t ref)
+void peer_stomp_ask(struct peer_stomp *p, struct stomp_writer *w, enum stomp_owed_kind kind, uint32_t ref)
 {
     p->owed = model_grow(&p->w->mem, p->owed, &p->owed_cap, p->owed_n + 1, sizeof(*p->owed));
     p->owed[p->owed_n++] = (struct stomp_owed){.number = ++p->next_receipt, .kind = (uint8_t)kind, .ref = ref};
@@ -84,7 +83,7 @@ static void connect_now(struct peer_stomp *p)
         p->can_ms = chance(w, 80) ? 500 + 4 * w->plan.faults.delay_ms_max + roll(w, 10000) : 0;
         p->wants_ms = chance(w, 80) ? 500 + roll(w, 10000) : 0;
     }
-    frame_begin(p, &out, chance(w, 30) && p->v != STOMP_1_0 ? STOMP_CMD_STOMP : STOMP_CMD_CONNECT, 0);
+    peer_stomp_begin(p, &out, chance(w, 30) && p->v != STOMP_1_0 ? STOMP_CMD_STOMP : STOMP_CMD_CONNECT, 0);
     if (p->v == STOMP_1_2)
         put_text(&out, STOMP_H_ACCEPT_VERSION, chance(w, 50) ? "1.2" : "1.0,1.1,1.2");
     else if (p->v == STOMP_1_1)
@@ -98,7 +97,7 @@ static void connect_now(struct peer_stomp *p)
     frame_end_plain(p, &out);
     world_trace(w, "%s CONNECT link %u version %d heart-beat %u,%u", p->name, p->link.number, p->v, p->can_ms,
                 p->wants_ms);
-    send_out(p);
+    peer_stomp_out(p);
 }
 
 void peer_stomp_is_off(struct peer_stomp *p)
@@ -117,7 +116,7 @@ void peer_stomp_is_off(struct peer_stomp *p)
     sim_cancel(p->w->loop, &p->beat);
 }
 
-static void leave_badly(struct peer_stomp *p)
+void peer_stomp_leave_badly(struct peer_stomp *p)
 {
     world_trace(p->w, "%s leaves link %u badly", p->name, p->link.number);
     switch (roll(p->w, 4)) {
@@ -139,13 +138,13 @@ static void leave_badly(struct peer_stomp *p)
 static void say_goodbye(struct peer_stomp *p)
 {
     struct stomp_writer out;
-    frame_begin(p, &out, STOMP_CMD_DISCONNECT, 0);
-    ask_receipt(p, &out, OWED_DISCONNECT, 0);
+    peer_stomp_begin(p, &out, STOMP_CMD_DISCONNECT, 0);
+    peer_stomp_ask(p, &out, OWED_DISCONNECT, 0);
     frame_end_plain(p, &out);
     world_trace(p->w, "%s DISCONNECT receipt r%u", p->name, p->next_receipt);
     p->state = STOMP_PEER_LEAVING;
     sim_plan(p->w->loop, &p->tick, p->w->loop->now + 60000);
-    send_out(p);
+    peer_stomp_out(p);
 }
 
 /* ---- destinations -------------------------------------------------------------------------------------------------
@@ -214,7 +213,7 @@ static uint32_t send_message(struct peer_stomp *p, bool wants_receipt)
     BUG_ON(body == NULL);
     model_payload(&w->model, id, body);
     struct stomp_writer out;
-    frame_begin(p, &out, STOMP_CMD_SEND, pub->bytes);
+    peer_stomp_begin(p, &out, STOMP_CMD_SEND, pub->bytes);
     put_text(&out, STOMP_H_DESTINATION, dest);
     if (chance(w, 40))
         put_text(&out, STOMP_H_PERSISTENT, "true");
@@ -230,8 +229,8 @@ static uint32_t send_message(struct peer_stomp *p, bool wants_receipt)
         stomp_write_header(&out, SLICE("tag"), slice_from_str(tag));
     }
     if (wants_receipt)
-        ask_receipt(p, &out, OWED_SEND, id);
-    frame_end(p, &out, stomp_write_end(&out, pub->bytes), body, pub->bytes);
+        peer_stomp_ask(p, &out, OWED_SEND, id);
+    peer_stomp_end(p, &out, stomp_write_end(&out, pub->bytes), body, pub->bytes);
     mem_free(&w->mem, body);
     world_trace(w, "%s SEND #%u %s q%u%s receipt %d", p->name, id, dest, pub->qos, pub->retain ? " retain" : "",
                 wants_receipt ? (int)p->next_receipt : -1);
@@ -252,13 +251,13 @@ static void publish(struct peer_stomp *p)
 
 static void half_a_frame(struct peer_stomp *p)
 {
-    send_out(p);
+    peer_stomp_out(p);
     size_t before = p->link.out.len;
     uint32_t id = send_message(p, false);
     p->link.out.len = before + roll(p->w, (uint32_t)(p->link.out.len - before - 1)); /* not even all but the NUL */
     model_pub_never(&p->w->model, id);
-    send_out(p);
-    leave_badly(p);
+    peer_stomp_out(p);
+    peer_stomp_leave_badly(p);
 }
 
 /* ---- SUBSCRIBE ----------------------------------------------------------------------------------------------------
@@ -288,7 +287,7 @@ static void put_subscribe(struct peer_stomp *p, struct stomp_sub *s, const char 
         s->box = model_box_new(&w->model, name, 0, true);
         s->model_sub = model_sub_ask(&w->model, s->box, &t);
     }
-    frame_begin(p, &out, STOMP_CMD_SUBSCRIBE, 0);
+    peer_stomp_begin(p, &out, STOMP_CMD_SUBSCRIBE, 0);
     stomp_write_u64(&out, STOMP_H_ID, s->id);
     put_text(&out, STOMP_H_DESTINATION, dest);
     if (s->ack != STOMP_ACK_AUTO || chance(w, 50))
@@ -298,7 +297,7 @@ static void put_subscribe(struct peer_stomp *p, struct stomp_sub *s, const char 
     if (filter && chance(w, 20))
         put_text(&out, STOMP_H_RETAIN_HANDLING, "2");
     if (wants_receipt)
-        ask_receipt(p, &out, OWED_SUBSCRIBE, s->id);
+        peer_stomp_ask(p, &out, OWED_SUBSCRIBE, s->id);
     frame_end_plain(p, &out);
     p->sub = model_grow(&w->mem, p->sub, &p->sub_cap, p->sub_n + 1, sizeof(*p->sub));
     p->sub[p->sub_n++] = *s;
@@ -343,9 +342,9 @@ static void unsubscribe(struct peer_stomp *p)
         s->box->is_ended = true; /* what waits in its queue goes with it */
         model_sub_drop(&p->w->model, s->box, s->box->sub[s->model_sub].filter);
     }
-    frame_begin(p, &out, STOMP_CMD_UNSUBSCRIBE, 0);
+    peer_stomp_begin(p, &out, STOMP_CMD_UNSUBSCRIBE, 0);
     stomp_write_u64(&out, STOMP_H_ID, s->id);
-    ask_receipt(p, &out, OWED_UNSUBSCRIBE, s->id);
+    peer_stomp_ask(p, &out, OWED_UNSUBSCRIBE, s->id);
     frame_end_plain(p, &out);
     world_trace(p->w, "%s UNSUBSCRIBE %u receipt r%u", p->name, s->id, p->next_receipt);
 }
@@ -373,7 +372,7 @@ static void answer(struct peer_stomp *p, uint32_t i, enum take_state state)
     struct stomp_held h = p->held[i];
     const struct stomp_sub *s = peer_stomp_sub(p, h.sub);
     struct stomp_writer out;
-    frame_begin(p, &out, state == TAKE_ACKED ? STOMP_CMD_ACK : STOMP_CMD_NACK, 0);
+    peer_stomp_begin(p, &out, state == TAKE_ACKED ? STOMP_CMD_ACK : STOMP_CMD_NACK, 0);
     if (p->v == STOMP_1_2) {
         stomp_write_known(&out, STOMP_H_ID, slice_make(h.id, h.id_len));
     } else {
@@ -383,7 +382,7 @@ static void answer(struct peer_stomp *p, uint32_t i, enum take_state state)
     if (state == TAKE_REJECTED)
         put_text(&out, STOMP_H_REQUEUE, "false");
     if (chance(w, 20))
-        ask_receipt(p, &out, OWED_OTHER, 0);
+        peer_stomp_ask(p, &out, OWED_OTHER, 0);
     frame_end_plain(p, &out);
     world_trace(w, "%s %s #%d of %u", p->name,
                 state == TAKE_ACKED    ? "ACK"
@@ -448,7 +447,7 @@ static void on_tick(struct sim_event *ev)
     if (p->state != STOMP_PEER_ON || p->held_n == 0)
         return;
     answer_some(p);
-    send_out(p);
+    peer_stomp_out(p);
     if (p->held_n)
         peer_stomp_plan_tick(p, 1 + roll(p->w, 300));
 }
@@ -493,7 +492,7 @@ static void act_odd(struct peer_stomp *p)
         say_goodbye(p);
         break;
     case 1:
-        leave_badly(p);
+        peer_stomp_leave_badly(p);
         break;
     case 2:
         half_a_frame(p);
@@ -522,6 +521,10 @@ void peer_stomp_act(struct peer_stomp *p)
         connect_now(p);
     if (p->state != STOMP_PEER_ON)
         return;
+    if (w->plan.has_tx && chance(w, 15)) {
+        peer_stomp_transact(p);
+        return;
+    }
     uint32_t what = roll(w, 100);
     if (what < 45) {
         publish(p);
@@ -538,7 +541,7 @@ void peer_stomp_act(struct peer_stomp *p)
         act_odd(p);
         return;
     }
-    send_out(p);
+    peer_stomp_out(p);
 }
 
 static void subscribe_to_queues(struct peer_stomp *p)
@@ -550,7 +553,7 @@ static void subscribe_to_queues(struct peer_stomp *p)
         struct stomp_sub s = {.ack = STOMP_ACK_EACH, .queue = i + 1};
         put_subscribe(p, &s, dest, NULL, true);
     }
-    send_out(p);
+    peer_stomp_out(p);
 }
 
 bool peer_stomp_drain(struct peer_stomp *p)
@@ -564,7 +567,7 @@ bool peer_stomp_drain(struct peer_stomp *p)
         connect_now(p);
         return false;
     case STOMP_PEER_SILENT:
-        leave_badly(p);
+        peer_stomp_leave_badly(p);
         return false;
     case STOMP_PEER_ON:
         if (p->is_drainer && !p->has_subscribed)
@@ -572,7 +575,7 @@ bool peer_stomp_drain(struct peer_stomp *p)
         if (p->held_n) {
             while (p->held_n)
                 answer(p, 0, TAKE_ACKED);
-            send_out(p);
+            peer_stomp_out(p);
         }
         return p->owed_n == 0 && p->link.out.len == 0;
     default:

@@ -44,12 +44,12 @@ struct stomp_held { /* a delivery that wants an answer */
     uint8_t id[STOMP_ID_MAX], message_id[STOMP_ID_MAX];
 };
 
-enum stomp_owed_kind { OWED_SEND, OWED_SUBSCRIBE, OWED_UNSUBSCRIBE, OWED_OTHER, OWED_DISCONNECT };
+enum stomp_owed_kind { OWED_SEND, OWED_SUBSCRIBE, OWED_UNSUBSCRIBE, OWED_OTHER, OWED_DISCONNECT, OWED_COMMIT };
 
 struct stomp_owed { /* a receipt we wait for, in order */
     uint32_t number;
     uint8_t kind;
-    uint32_t ref; /* SEND: pub; SUBSCRIBE: sub id */
+    uint32_t ref; /* SEND: pub; SUBSCRIBE: sub id; COMMIT: transaction in the model */
 };
 
 struct stomp_said {   /* something sent without a receipt of its own: the next one speaks for it */
@@ -89,6 +89,10 @@ void peer_stomp_act(struct peer_stomp *p);
 /* peer_stomp_drain: answers everything, does nothing new. True when nothing is open any more. */
 bool peer_stomp_drain(struct peer_stomp *p);
 
+/* peer_stomp_transact: a transaction from BEGIN to its end, which may be that of the connection, at any byte
+ * (peer_stomp_tx.c). */
+void peer_stomp_transact(struct peer_stomp *p);
+
 /* ---- between peer_stomp.c (what it does) and peer_stomp_in.c (what it hears) ---------------------------------------
  */
 
@@ -98,5 +102,11 @@ struct stomp_sub *peer_stomp_sub(struct peer_stomp *p, uint32_t id);
 void peer_stomp_plan_tick(struct peer_stomp *p, mono_ms in_ms);
 void peer_stomp_start_beats(struct peer_stomp *p);
 void peer_stomp_is_off(struct peer_stomp *p);
+void peer_stomp_begin(struct peer_stomp *p, struct stomp_writer *w, enum stomp_command c, size_t body);
+/* peer_stomp_end: head: of stomp_write_end. */
+void peer_stomp_end(struct peer_stomp *p, struct stomp_writer *w, ptrdiff_t head, const uint8_t *body, size_t body_len);
+void peer_stomp_ask(struct peer_stomp *p, struct stomp_writer *w, enum stomp_owed_kind kind, uint32_t ref);
+void peer_stomp_out(struct peer_stomp *p);
+void peer_stomp_leave_badly(struct peer_stomp *p);
 
 #endif

@@ -210,6 +210,8 @@ static void on_receipt(struct peer_stomp *p, const struct stomp_frame *f)
     struct stomp_sub *s = o.kind == OWED_SUBSCRIBE || o.kind == OWED_UNSUBSCRIBE ? peer_stomp_sub(p, o.ref) : NULL;
     if (o.kind == OWED_SEND)
         model_pub_acked(m, o.ref);
+    else if (o.kind == OWED_COMMIT)
+        model_tx_ended(m, o.ref, TX_COMMITTED);
     else if (o.kind == OWED_SUBSCRIBE && s && s->box)
         model_sub_granted(m, s->box, s->model_sub);
     else if (o.kind == OWED_UNSUBSCRIBE && s && s->box)
@@ -227,6 +229,9 @@ static void on_error(struct peer_stomp *p, const struct stomp_frame *f)
     for (uint32_t i = 0; number && i < p->owed_n; i++)
         if (p->owed[i].number == number && p->owed[i].kind == OWED_SEND)
             model_pub_refused(&w->model, p->owed[i].ref);
+    for (uint32_t i = 0; number && i < p->owed_n; i++)
+        if (p->owed[i].number == number && p->owed[i].kind == OWED_COMMIT)
+            model_tx_ended(&w->model, p->owed[i].ref, TX_REFUSED);
     bool is_fair = w->plan.has_small_queues || w->plan.only_safety || w->is_stopping || p->state == STOMP_PEER_SILENT;
     if (!is_fair)
         world_fail(w, "%s: ERROR " SLICE_FMT, p->name, SLICE_ARG(text));

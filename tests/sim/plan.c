@@ -97,6 +97,9 @@ void plan_make(struct world *w)
     p->only_safety = p->fails_memory || p->fails_store;
     p->ends_by_stop = chance(w, 50);
     p->has_shared = w->seed % 5 != 2 && w->seed % 5 != 4; /* no die: the other seeds stay what they were */
+    p->has_tx = w->seed >= WORLD_TX_SEED;
+    if (p->has_tx)
+        p->stomp_n = 2 + roll(w, 3);
     if (p->has_shared && chance(w, 30))
         p->qos0_pct = 30;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/base/check.h"
+#include "tests/sim/stage.h"
 #include "tests/sim/world.h"
 
 enum { SECONDS_MAX = 60 };
@@ -47,7 +48,7 @@ static void on_signal(int number)
 }
 
 /* replay_command: "build/dev/tests/sim --seed 7": the program `sim` beside this one. */
-static void replay_command(uint64_t seed, uint32_t steps, char *out, size_t cap)
+static void replay_command(enum seed_game game, uint64_t seed, uint32_t steps, char *out, size_t cap)
 {
     char self[256];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -55,15 +56,16 @@ static void replay_command(uint64_t seed, uint32_t steps, char *out, size_t cap)
     char *slash = strrchr(self, '/');
     if (slash)
         *slash = 0;
-    size_t len = (size_t)snprintf(out, cap, "%s/sim --seed %llu", self, (unsigned long long)seed);
+    size_t len = (size_t)snprintf(out, cap, "%s/sim%s --seed %llu", self, game == GAME_STAGE ? " --queues" : "",
+                                  (unsigned long long)seed);
     if (steps)
         snprintf(out + len, cap - len, " --steps %u", steps);
 }
 
-static void arm(uint64_t seed, uint32_t steps)
+static void arm(enum seed_game game, uint64_t seed, uint32_t steps)
 {
     char command[320];
-    replay_command(seed, steps, command, sizeof(command));
+    replay_command(game, seed, steps, command, sizeof(command));
     last_words.len =
         (size_t)snprintf(last_words.line, sizeof(last_words.line), "SEED %llu DIED (crash, or no end): replay: %s\n",
                          (unsigned long long)seed, command);
@@ -75,25 +77,25 @@ static void arm(uint64_t seed, uint32_t steps)
     alarm(SECONDS_MAX);
 }
 
-bool seeds_run_one(uint64_t seed, uint32_t steps, bool verbose)
+bool seeds_run_one(enum seed_game game, uint64_t seed, uint32_t steps, bool verbose)
 {
     char why[256], command[320];
-    arm(seed, steps);
-    bool ok = world_run(seed, steps, verbose, why, sizeof(why));
+    arm(game, seed, steps);
+    bool ok = (game == GAME_WORLD ? world_run : stage_run)(seed, steps, verbose, why, sizeof(why));
     alarm(0);
     last_words.is_armed = 0;
     if (!ok) {
-        replay_command(seed, steps, command, sizeof(command));
+        replay_command(game, seed, steps, command, sizeof(command));
         fprintf(stderr, "SEED %llu FAILED: %s: replay: %s --verbose\n", (unsigned long long)seed, why, command);
     }
     return ok;
 }
 
-uint32_t seeds_run(uint64_t first, uint64_t n, uint32_t steps)
+uint32_t seeds_run(enum seed_game game, uint64_t first, uint64_t n, uint32_t steps)
 {
     uint32_t failed = 0;
     for (uint64_t seed = first; seed < first + n && failed < 10; seed++)
-        failed += !seeds_run_one(seed, steps, false);
+        failed += !seeds_run_one(game, seed, steps, false);
     return failed;
 }
 
@@ -109,7 +111,7 @@ static bool read_seed(const char *path, uint64_t *out)
     return ok;
 }
 
-uint32_t seeds_run_files(const char *dir, uint32_t *out_n)
+uint32_t seeds_run_files(enum seed_game game, const char *dir, uint32_t *out_n)
 {
     uint32_t failed = 0;
     *out_n = 0;
@@ -119,7 +121,7 @@ uint32_t seeds_run_files(const char *dir, uint32_t *out_n)
     for (struct dirent *entry; (entry = readdir(d)) != NULL;) {
         char path[512];
         uint64_t seed = 0;
-        if (entry->d_name[0] == '.')
+        if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
             continue;
         snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
         ++*out_n;
@@ -127,7 +129,7 @@ uint32_t seeds_run_files(const char *dir, uint32_t *out_n)
             fprintf(stderr, "%s: no seed in it\n", path);
             failed++;
         } else {
-            failed += !seeds_run_one(seed, 0, false);
+            failed += !seeds_run_one(game, seed, 0, false);
         }
     }
     closedir(d);

@@ -10,15 +10,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* seeds_run_one: plays a seed (world_run). True when nothing was violated. */
-bool seeds_run_one(uint64_t seed, uint32_t steps, bool verbose);
+/* What is played with a seed: world_run (everything goes wrong), or stage_run (queues, compared exactly). */
+enum seed_game { GAME_WORLD, GAME_STAGE };
+
+/* seeds_run_one: plays a seed. True when nothing was violated. */
+bool seeds_run_one(enum seed_game game, uint64_t seed, uint32_t steps, bool verbose);
 
 /* seeds_run: seeds first, first + 1 ... (n of them); goes on after violations, at most 10. Returns how many failed. */
-uint32_t seeds_run(uint64_t first, uint64_t n, uint32_t steps);
+uint32_t seeds_run(enum seed_game game, uint64_t first, uint64_t n, uint32_t steps);
 
-/* seeds_run_files: every file in dir: its first number is a seed; the rest says why it is kept. Returns how many
- * failed, *out_n how many there were. */
-uint32_t seeds_run_files(const char *dir, uint32_t *out_n);
+/* seeds_run_files: every file in dir (not those below it): its first number is a seed; the rest says why it is kept.
+ * Returns how many failed, *out_n how many there were. */
+uint32_t seeds_run_files(enum seed_game game, const char *dir, uint32_t *out_n);
 
 /* seeds_wanted: WEIR_SIM_SEEDS, or 1000. */
 uint64_t seeds_wanted(void);

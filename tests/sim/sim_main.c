@@ -4,7 +4,7 @@
  *
  *     sim --seed S             one run                    sim --seed S --verbose    with every event of it
  *     sim --seed S --seeds N   S, S+1 ... N runs          sim --seed S --steps N    N acts instead of what the seed
- * says
+ * says;    --queues: the other game, tests/sim/stage.h
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: sim --seed S [--seeds N] [--steps N] [--verbose]\n");
+    fprintf(stderr, "usage: sim [--queues] --seed S [--seeds N] [--steps N] [--verbose]\n");
     return 2;
 }
 
@@ -23,9 +23,14 @@ int main(int argc, char **argv)
     uint64_t value[3] = {1, 1, 0};
     static const char *const name[3] = {"--seed", "--seeds", "--steps"};
     bool verbose = false;
+    enum seed_game game = GAME_WORLD;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0) {
             verbose = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--queues") == 0) {
+            game = GAME_STAGE;
             continue;
         }
         int k = 0;
@@ -39,8 +44,8 @@ int main(int argc, char **argv)
             return usage();
     }
     if (value[1] == 1)
-        return seeds_run_one(value[0], (uint32_t)value[2], verbose) ? 0 : 1;
-    uint32_t failed = seeds_run(value[0], value[1], (uint32_t)value[2]);
+        return seeds_run_one(game, value[0], (uint32_t)value[2], verbose) ? 0 : 1;
+    uint32_t failed = seeds_run(game, value[0], value[1], (uint32_t)value[2]);
     printf("%u of %llu seeds failed%s\n", failed, (unsigned long long)value[1], failed == 10 ? " (stopped there)" : "");
     return failed != 0;
 }

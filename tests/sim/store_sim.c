@@ -39,7 +39,7 @@ static enum err sim_reserve(struct store *store, uint64_t bytes)
 static lsn_t sim_append(struct store *store, const struct store_rec *rec)
 {
     struct store_sim *s = sim_from_store(store);
-    BUG_ON(!s->is_open || rec->kind < STORE_PUBLISH || rec->kind > STORE_MEMBER_END);
+    BUG_ON(!s->is_open || rec->kind < STORE_PUBLISH || rec->kind > STORE_TX_END);
     if (s->has_failed)
         return 0;
     s->records[rec->kind]++;

@@ -24,7 +24,7 @@ struct store_sim {
     struct sim_event written; /* the batch that the disk is busy with */
     struct letter letter;
     lsn_t last, submitted, writing, durable;
-    uint32_t records[STORE_MEMBER_END + 1]; /* appended, by kind */
+    uint32_t records[STORE_TX_END + 1]; /* appended, by kind */
     bool is_open, is_posted, has_failed;
 };
 

@@ -40,7 +40,7 @@ static void test_kept_seeds(void **state)
 {
     (void)state;
     uint32_t n;
-    assert_int_equal(seeds_run_files(TEST_SOURCE_DIR "/sim/seeds", &n), 0);
+    assert_int_equal(seeds_run_files(GAME_WORLD, TEST_SOURCE_DIR "/sim/seeds", &n), 0);
     assert_true(n > 0);
 }
 
@@ -48,7 +48,7 @@ static void test_fresh_seeds(void **state)
 {
     (void)state;
     uint64_t half = (seeds_wanted() + 1) / 2;
-    assert_int_equal(seeds_run(1, half, 0), 0);
+    assert_int_equal(seeds_run(GAME_WORLD, 1, half, 0), 0);
 }
 
 int main(void)

@@ -13,7 +13,7 @@ static void test_more_fresh_seeds(void **state)
 {
     (void)state;
     uint64_t all = seeds_wanted(), half = (all + 1) / 2;
-    assert_int_equal(seeds_run(1 + half, all - half, 0), 0);
+    assert_int_equal(seeds_run(GAME_WORLD, 1 + half, all - half, 0), 0);
 }
 
 int main(void)

@@ -341,6 +341,8 @@ static void judge(struct world *w)
     if (!w->plan.fails_store) {
         model_check_boxes(&w->model);
         model_check_queues(&w->model);
+        if (!w->plan.fails_memory) /* which takes what is in a queue */
+            model_check_txs(&w->model);
         model_check_groups(&w->model);
         check_groups_at_rest(w);
     }

@@ -46,6 +46,7 @@ struct plan {
     bool only_safety;      /* one of them: promises may be broken, but nothing wrong may happen */
     bool ends_by_stop;     /* the broker is stopped, not just freed */
     bool has_shared;       /* groups, MQTT consumers of named queues, delayed messages, topic aliases */
+    bool has_tx;           /* STOMP peers use transactions */
     uint8_t qos0_pct;      /* members of groups at QoS 0: what they get may be lost */
 };
 
@@ -76,6 +77,9 @@ struct world {
     bool verbose;
     bool is_stopping, is_stopped;
 };
+
+/* Seeds from here on have transactions too; below it they stay what they were. */
+#define WORLD_TX_SEED (UINT64_C(1) << 32)
 
 /* world_run: plays one seed. steps 0: as many as the plan says. True when nothing was violated; else why[] says what.
  * Any BUG_ON or sanitizer report ends the program, as everywhere. */
