@@ -158,15 +158,15 @@ function onChat (message) {
   item.append(who, text === null
     ? make('div', 'what odd', message.binaryBody.length + ' bytes that are not text')
     : make('div', 'what', cut(text, TEXT_MAX)))
-  place(item)
+  place(item, headers.retained === 'true')
 }
 
-// place: by time, for retained messages come in no order.
-function place (item) {
+// place: at the end; retained messages come in no order, so these go by their time.
+function place (item, isRetained) {
   const list = $('messages')
   const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 40
   let before = list.lastElementChild
-  while (before && Number(before.dataset.at) > Number(item.dataset.at)) before = before.previousElementSibling
+  while (isRetained && before && Number(before.dataset.at) > Number(item.dataset.at)) before = before.previousElementSibling
   list.insertBefore(item, before ? before.nextElementSibling : list.firstElementChild)
   while (list.childElementCount > MESSAGES_MAX) list.firstElementChild.remove()
   if (isAtEnd) list.scrollTop = list.scrollHeight

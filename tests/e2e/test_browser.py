@@ -77,6 +77,7 @@ class Page(E2E):
         self.assertIn(("from", "anna"), at_device.properties.UserProperty)
         device.publish("chat/lobby", b"the door is open", 1, UserProperty=[("from", "the door: no. 3")])
         device.publish("chat/lobby", b"\xff\xfe\x00", 1)
+        bert.wait("document.querySelector('#messages').childElementCount === 3")
         self.say(bert, "thanks")
         said = [["anna", "Grüße – <b>3 < 4</b> & \"so\" 😀"], ["the door: no. 3", "the door is open"],
                 ["a device", "3 bytes that are not text"], ["bert", "thanks"]]
