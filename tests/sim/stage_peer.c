@@ -80,18 +80,22 @@ static bool any_going(const struct twin *t)
 }
 
 /* say_before: what stands in front of the frame being written goes out first: it made deliveries, and this frame ends
- * those who get them. */
+ * those who get them. With a store it may make some yet: the ERROR waits for earlier receipts. */
 static void say_before(struct stage_peer *p)
 {
     struct twin *t = &p->st->twin;
-    if (p->frame_at == 0 || (!any_going(t) && p->browse_n == 0))
+    if (p->frame_at == 0 || (!any_going(t) && p->browse_n == 0 && !p->st->plan.has_store))
         return;
+    enum { DEAD = 16 };
     uint8_t rest[16384]; /* a frame of the heaviest message */
     size_t n = p->out.len - p->frame_at;
     struct stage_expect asked = {0};
-    bool has_dead = t->dead_n > p->frame_dead; /* this frame, which is refused, left a dead letter */
-    BUG_ON(n > sizeof(rest) || t->dead_n > p->frame_dead + 1);
-    struct twin_dead dead = has_dead ? t->dead[--t->dead_n] : (struct twin_dead){.why = 0};
+    struct twin_dead dead[DEAD]; /* that this frame, which is refused, left: one for each queue that refused it */
+    uint32_t dead_n = t->dead_n - MIN(t->dead_n, p->frame_dead);
+    BUG_ON(n > sizeof(rest) || dead_n > DEAD);
+    t->dead_n -= dead_n;
+    if (dead_n != 0)
+        memcpy(dead, t->dead + t->dead_n, dead_n * sizeof dead[0]);
     memcpy(rest, p->out.p + p->frame_at, n);
     p->out.len = p->frame_at;
     if (p->has_asked)
@@ -100,8 +104,9 @@ static void say_before(struct stage_peer *p)
     put(p, rest, n);
     if (p->has_asked)
         *peer_expect(p, 'R') = asked;
-    if (has_dead)
-        t->dead[t->dead_n++] = dead;
+    if (dead_n != 0) /* there was room for them before */
+        memcpy(t->dead + t->dead_n, dead, dead_n * sizeof dead[0]);
+    t->dead_n += dead_n;
 }
 
 void peer_expect_error(struct stage_peer *p, const char *code)
