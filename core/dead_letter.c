@@ -45,6 +45,15 @@ const char *death_text(enum death d)
     return texts[d];
 }
 
+enum stat_id death_stat(enum death d)
+{
+    static const enum stat_id stats[DEATH_N] = {[DEATH_REJECTED] = STAT_DROP_REJECTED,
+                                                [DEATH_EXPIRED] = STAT_DROP_EXPIRED,
+                                                [DEATH_MAXLEN] = STAT_DROP_HEAD,
+                                                [DEATH_DELIVERY_LIMIT] = STAT_DROP_RETURNED};
+    return stats[d];
+}
+
 /* ---- the history -------------------------------------------------------------------------------------------- */
 
 /* One line of it: queue=...;reason=...;count=...;... */
@@ -269,9 +278,15 @@ static enum err publish(struct vhost *v, const struct dead *one)
     return e;
 }
 
+/* refused: it is lost. If its exchange went away since it died, that is as if there had been none. */
 static void refused(struct vhost *v, const struct dead *one, enum err e)
 {
-    stat_add(&v->shard->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
+    struct stats *stats = &v->shard->stats;
+    if (e == ERR_NOT_FOUND) {
+        stat_add(stats, death_stat(one->why), 1);
+        return;
+    }
+    stat_add(stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
     log_line(v->shard->log, LOG_WARN, "dead letter of queue '" SLICE_FMT "' is lost: %s",
              SLICE_ARG(queue_name(one->queue)), err_text(e));
 }

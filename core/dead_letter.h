@@ -21,14 +21,17 @@
 #include "core/base/pool.h"
 #include "core/base/slice.h"
 #include "core/msg.h"
+#include "core/stats.h"
 
 struct queue;
 struct vhost;
 
 enum death { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_LIMIT, DEATH_N };
 
-/* death_text: "rejected", "expired", "maxlen", "delivery_limit". */
+/* death_text: "rejected", "expired", "maxlen", "delivery_limit". death_stat: what a message is counted as that dies so
+ * and is not published again. */
 const char *death_text(enum death d);
+enum stat_id death_stat(enum death d);
 
 /* Those that died in this turn and are not published yet: never in the middle of another message's way. */
 struct dead_letters {

@@ -228,15 +228,11 @@ void entry_settle(struct entry *e)
 
 void entry_die(struct entry *e, enum death why)
 {
-    static const enum stat_id counted_as[DEATH_N] = {[DEATH_REJECTED] = STAT_DROP_REJECTED,
-                                                     [DEATH_EXPIRED] = STAT_DROP_EXPIRED,
-                                                     [DEATH_MAXLEN] = STAT_DROP_HEAD,
-                                                     [DEATH_DELIVERY_LIMIT] = STAT_DROP_RETURNED};
     struct queue *q = entry_queue(e);
     if (!q->is_dead && dead_letter_add(q, e->msg, e->lsn, why))
         e->lsn = 0; /* settled by the record that publishes it again */
     else
-        stat_add(&shard_of(q)->stats, counted_as[why], 1);
+        stat_add(&shard_of(q)->stats, death_stat(why), 1);
     entry_settle(e);
 }
 

@@ -522,6 +522,26 @@ static void without_an_exchange_it_is_counted(void **state)
     stage_fini(&s);
 }
 
+/* its exchange goes in the same turn: as if there had been none. */
+static void the_exchange_goes_meanwhile(void **state)
+{
+    (void)state;
+    struct stage s;
+    stage_init(&s);
+    struct exchange *x;
+    assert_int_equal(exchange_declare(s.f->shard->vhost, SLICE("x"), EXCHANGE_FANOUT, false, &x), ERR_OK);
+    struct queue *q = named(&s, "q", (struct queue_policy){.has_dead_exchange = true, .dead_exchange = SLICE("x")});
+    consume(s.c, q, ACK_EACH, 0);
+    send(&s, "q", "a", 0, 0);
+    assert_string_equal(got(&s, s.c), "a");
+    assert_int_equal(broker_settle(s.c, last_ticket(&s), OUTCOME_REJECT), ERR_OK);
+    broker_delete_exchange(s.p, SLICE("x"), false, RECEIPT_NONE);
+    fake_run(s.f);
+    assert_int_equal(fake_stat(s.f, STAT_DROP_REJECTED), 1);
+    assert_int_equal(fake_stat(s.f, STAT_DROP_FULL) + fake_stat(s.f, STAT_DEAD_LETTERED), 0);
+    stage_fini(&s);
+}
+
 /* a circle: each queue's TTL sends to the other one; the message stops where it died before. */
 static void nothing_goes_round_for_ever(void **state)
 {
@@ -617,6 +637,7 @@ int main(void)
         cmocka_unit_test(exclusive_ends_with_its_session),
         cmocka_unit_test(every_death_reaches_the_exchange),
         cmocka_unit_test(without_an_exchange_it_is_counted),
+        cmocka_unit_test(the_exchange_goes_meanwhile),
         cmocka_unit_test(nothing_goes_round_for_ever),
         cmocka_unit_test(keys_into_a_topic_exchange),
         cmocka_unit_test(purge_takes_what_waits),
