@@ -355,9 +355,9 @@ struct queue *broker_declare_queue(struct conn *c, struct slice name, enum err *
 
 struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const struct consume *how)
 {
-    bool is_other = q->policy->exclusive && q->owner != c->session;
-    struct consumer *k = is_other ? NULL : broker_join(c, q, how);
-    conn_owe(c, how->receipt, is_other ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
+    bool may = queue_is_open_to(q, c->session);
+    struct consumer *k = may ? broker_join(c, q, how) : NULL;
+    conn_owe(c, how->receipt, !may ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
     if (k && how->receipt != RECEIPT_NONE)
         conn_hold(c, k);
     return k;
@@ -383,7 +383,7 @@ struct consumer *broker_browse(struct conn *c, struct queue *q, const struct con
     struct consumer *k = NULL;
     struct queue *copy = NULL;
     BUG_ON(how->mode != ACK_NONE);
-    enum err e = q->policy->exclusive && q->owner != me ? ERR_DENIED : ERR_OK;
+    enum err e = queue_is_open_to(q, me) ? ERR_OK : ERR_DENIED;
     if (e == ERR_OK && ((p->len_max && q->ready_n >= p->len_max) || (p->bytes_max && q->bytes > p->bytes_max)))
         e = ERR_FULL;
     if (e == ERR_OK) {

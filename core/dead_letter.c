@@ -62,13 +62,19 @@ struct line {
     uint64_t count;
 };
 
+/* is_plain: is it written as it is? */
+static bool is_plain(uint8_t c)
+{
+    return c > ' ' && c != '%' && c != ';' && c != '=' && c != 0x7f;
+}
+
 static void put_part(struct buf *b, const char *name, struct slice text)
 {
     static const char hex[] = "0123456789ABCDEF";
     buf_put(b, name, strlen(name));
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.p[i];
-        if (c > ' ' && c != '%' && c != ';' && c != '=' && c != 0x7f) {
+        if (is_plain(c)) {
             buf_put(b, &c, 1);
             continue;
         }
@@ -115,7 +121,7 @@ static bool is_of(const struct line *l, struct slice queue)
     size_t at = 0;
     for (size_t i = 0; i < queue.len; i++) {
         uint8_t c = queue.p[i];
-        bool plain = c > ' ' && c != '%' && c != ';' && c != '=' && c != 0x7f;
+        bool plain = is_plain(c);
         char hex[4];
         if (plain && (at >= l->queue.len || l->queue.p[at] != c))
             return false;

@@ -98,7 +98,7 @@ struct entry *queue_lowest(const struct queue *q)
 
 /* ---- life --------------------------------------------------------------------------------------------------- */
 
-/* entry_take: a block for an entry of q, zeroed but for `timed`. */
+/* entry_take: a block for an entry of q, which the caller fills; timed: with a timer around it. */
 static struct entry *entry_take(struct queue *q, bool timed)
 {
     struct shard *s = shard_of(q);
@@ -115,7 +115,6 @@ static struct entry *entry_take(struct queue *q, bool timed)
         if (!e)
             return NULL;
     }
-    *e = (struct entry){.timed = timed};
     stat_add(&s->stats, STAT_ENTRIES, 1);
     return e;
 }

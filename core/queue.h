@@ -124,6 +124,12 @@ static inline struct levels *queue_levels(const struct queue *q)
     return UNLIKELY(q->own_policy) ? queue_own(q)->levels : NULL;
 }
 
+/* queue_is_open_to: may this session use it for more than publishing? */
+static inline bool queue_is_open_to(const struct queue *q, const struct session *s)
+{
+    return !q->policy->exclusive || q->owner == s;
+}
+
 /* queue_times: does an entry of m in q have a timer? */
 static inline bool queue_times(const struct queue *q, const struct msg *m)
 {

@@ -33,12 +33,6 @@ static bool is_reserved(struct slice name)
     return slice_starts_with(name, SLICE("amq."));
 }
 
-/* is_mine: may this session use q for more than publishing? */
-static bool is_mine(const struct conn *c, const struct queue *q)
-{
-    return !q->policy->exclusive || q->owner == c->session;
-}
-
 /* lasts: does q survive a restart by itself? */
 static bool lasts(const struct queue *q)
 {
@@ -262,7 +256,7 @@ struct queue *broker_declare_queue_as(struct conn *c, struct slice name, const s
     }
     if (!q)
         return queue_make(c, name, spec, &out->err);
-    out->err = is_mine(c, q) ? check_same(q, spec, out) : ERR_DENIED;
+    out->err = queue_is_open_to(q, c->session) ? check_same(q, spec, out) : ERR_DENIED;
     if (out->err != ERR_OK)
         return NULL;
     queue_used(q);
@@ -272,7 +266,7 @@ struct queue *broker_declare_queue_as(struct conn *c, struct slice name, const s
 struct queue *broker_queue(struct conn *c, struct slice name, enum err *out_err)
 {
     struct queue *q = map_get(&c->session->vhost->queues, name);
-    *out_err = !q ? ERR_NOT_FOUND : is_mine(c, q) ? ERR_OK : ERR_DENIED;
+    *out_err = !q ? ERR_NOT_FOUND : queue_is_open_to(q, c->session) ? ERR_OK : ERR_DENIED;
     return *out_err == ERR_OK ? q : NULL;
 }
 
@@ -382,7 +376,7 @@ static enum err bind_queue(struct conn *c, struct exchange *x, const struct filt
     bool is_new;
     *out_lsn = 0;
     enum err e = check_bind(c, x, f);
-    if (e == ERR_OK && !is_mine(c, q))
+    if (e == ERR_OK && !queue_is_open_to(q, c->session))
         e = ERR_DENIED;
     if (e != ERR_OK || router_find(r, x, f, q))
         return e;
@@ -436,7 +430,7 @@ static void unbind(struct conn *c, struct exchange *x, const struct filter *f, s
 
 void broker_unbind(struct conn *c, struct exchange *x, const struct filter *f, struct queue *q, uint64_t receipt)
 {
-    if (is_mine(c, q))
+    if (queue_is_open_to(q, c->session))
         unbind(c, x, f, q, NULL, receipt);
     else
         conn_owe(c, receipt, ERR_DENIED, 0);

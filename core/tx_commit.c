@@ -136,8 +136,7 @@ static bool target_add(struct commit *k, const struct target *target)
 /* spare_add: the block that an entry of this message in q will need. */
 static bool spare_add(struct commit *k, struct action *a, const struct queue *q)
 {
-    bool is_timed = a->msg->expires_at != 0 || q->needs_timer;
-    struct spare *one = pool_take(is_timed ? &k->s->timed_entries : &k->s->entries);
+    struct spare *one = pool_take(queue_times(q, a->msg) ? &k->s->timed_entries : &k->s->entries);
     if (!one)
         return false;
     one->next = a->spares;
