@@ -125,11 +125,11 @@ void broker_attach(struct conn *c, const struct attach *a)
     me->ticket_max = a->ticket_max;
     c->awaits_login = 0;
     c->tx_at = s->now;
-    lsn_t lsn = 0;
-    if ((session_is_durable(me) || was_durable) && (!was_durable || expiry_was != me->expiry_s))
-        lsn = shard_append(
-            s, &(struct store_rec){
-                   .kind = STORE_SESSION, .session = me->number, .name = session_id(me), .expiry_s = me->expiry_s});
+    lsn_t lsn = session_log(me, was_durable);
+    if (was_durable && expiry_was == me->expiry_s && lsn != LSN_FAILED)
+        lsn = 0; /* that it is online again may be written in its own time */
+    lsn_t will_lsn = lsn != LSN_FAILED ? session_log_will(me) : LSN_FAILED;
+    lsn = MAX(lsn, will_lsn);
     c->attach_wait = 1;
     conn_owe(c, RECEIPT_ATTACH, lsn == LSN_FAILED ? ERR_STORE : ERR_OK, lsn_or_none(lsn));
     c->attach_late = c->attach_wait;
@@ -165,12 +165,11 @@ enum err broker_set_expiry(struct conn *c, uint32_t expiry_s)
         return ERR_PROTOCOL; /* MQTT 5 §3.14.2.2.2 */
     if (me->expiry_s == expiry_s)
         return ERR_OK;
+    bool was_durable = session_is_durable(me);
     me->expiry_s = expiry_s;
     if (c->shard->limits.session_expiry_s_max != SESSION_EXPIRY_NEVER)
         me->expiry_s = (uint32_t)MIN(me->expiry_s, c->shard->limits.session_expiry_s_max);
-    (void)shard_append(
-        c->shard, &(struct store_rec){
-                      .kind = STORE_SESSION, .session = me->number, .name = session_id(me), .expiry_s = me->expiry_s});
+    (void)session_log(me, was_durable);
     return ERR_OK;
 }
 
@@ -183,12 +182,16 @@ void broker_forget_will(struct conn *c)
 /* ---- subscribe ---------------------------------------------------------------------------------------------- */
 
 static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct queue *q, const struct exchange *x,
-                         const struct filter *f, const struct binding_opts *o)
+                         const struct filter *f, const struct binding_opts *o, bool replays)
 {
     if (!q->policy->durable || !q->owner || !session_is_durable(q->owner))
         return 0;
     const struct store_rec rec = {
-        .kind = kind, .queue = q->number, .session = q->owner->number, .name = exchange_name(x)};
+        .kind = kind,
+        .queue = q->number,
+        .session = q->owner->number,
+        .name = exchange_name(x),
+        .flags = replays && q->replay ? BINDING_REPLAYING : 0}; /* core/replay.c writes when that is over */
     return binding_log(s, rec, f, o);
 }
 
@@ -213,15 +216,6 @@ static enum err replay_change(struct queue *q, const struct filter *f, const str
     return ERR_OK;
 }
 
-static struct binding_opts opts_of(const struct binding *b)
-{
-    return (struct binding_opts){.sub_id = b->sub_id,
-                                 .qos = b->qos,
-                                 .retain_handling = b->retain_handling,
-                                 .retain_as_published = b->retain_as_published,
-                                 .no_local = b->no_local};
-}
-
 /* bind_logged: binds the session's queue, opens the replay and logs it; on failure everything is as it was. `had`: the
  * binding with this filter, whose options are replaced, or NULL. */
 static enum err bind_logged(struct conn *c, const struct filter *f, const struct binding_opts *o, struct binding *had,
@@ -230,7 +224,7 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     struct session *me = c->session;
     struct router *r = &me->vhost->router;
     struct exchange *x = me->vhost->topic_exchange;
-    struct binding_opts was = had ? opts_of(had) : (struct binding_opts){0};
+    struct binding_opts was = had ? binding_opts_now(had) : (struct binding_opts){0};
     struct binding *b;
     bool is_new;
     enum err e = router_bind(r, x, f, me->queue, o, &b, &is_new); /* both: [MQTT-3.8.4-3] replaced, if it was there */
@@ -245,7 +239,7 @@ static enum err bind_logged(struct conn *c, const struct filter *f, const struct
     else if (!is_new)
         e = replay_change(me->queue, f, o);
     if (e == ERR_OK) {
-        *out_lsn = log_binding(c->shard, STORE_BIND, me->queue, x, f, o);
+        *out_lsn = log_binding(c->shard, STORE_BIND, me->queue, x, f, o, replays);
         e = *out_lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
     }
     if (e == ERR_OK) {
@@ -289,7 +283,7 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
     struct router *r = &me->vhost->router;
     struct exchange *x = me->vhost->topic_exchange;
     struct binding *b = me->queue ? router_find(r, x, f, me->queue) : NULL; /* both: [MQTT-3.10.4-1] */
-    lsn_t lsn = b ? log_binding(c->shard, STORE_UNBIND, me->queue, x, f, NULL) : 0;
+    lsn_t lsn = b ? log_binding(c->shard, STORE_UNBIND, me->queue, x, f, NULL, false) : 0;
     enum err e = !b ? ERR_NOT_FOUND : lsn == LSN_FAILED ? ERR_STORE : ERR_OK;
     if (e == ERR_OK) {
         replay_close_filter(me->queue, f); /* both: [MQTT-3.10.4-2] nothing new from here on */
@@ -464,16 +458,36 @@ static void count_outcome(struct shard *s, enum outcome o)
     stat_add(&s->stats, counted_as[o], 1);
 }
 
+/* release: PUBREL, when the store knows that the peer has the message: else it would be sent again after a restart. */
+static void release(struct conn *c, const struct entry *e, bool is_new)
+{
+    struct shard *s = c->shard;
+    if (e->lsn == 0 || !session_is_durable(c->session)) {
+        c->adapter->on_release(c, e->ticket); /* both: [MQTT-4.6.0-4] at once, so in the order of what came */
+        return;
+    }
+    lsn_t lsn = s->lsn_last; /* the first one's record may still be on its way */
+    if (is_new)
+        lsn = shard_append(s, &(struct store_rec){.kind = STORE_RECEIVED,
+                                                  .queue = e->at.consumer->queue->number,
+                                                  .of = e->lsn});
+    if (lsn == LSN_FAILED)
+        conn_close(c, CLOSE_STORE);
+    else
+        conn_owe(c, RECEIPT_RELEASE(e->ticket), ERR_OK, lsn);
+}
+
 static void received(struct conn *c, struct entry *e)
 {
-    if (e->state == ENTRY_SENT) {
+    bool is_new = e->state == ENTRY_SENT;
+    if (is_new) {
         if (e->timed)
             wheel_disarm(&c->shard->wheel, &entry_timer(e)->timer);
         msg_drop(e->msg); /* [MQTT-4.3.3-6]; 3.1.1: [MQTT-4.3.3-1]. The peer has it: it cannot be sent again */
         e->msg = NULL;
         e->state = ENTRY_RECEIVED; /* [MQTT-4.3.3-5]; 3.1.1: [MQTT-4.3.3-1]. Until it says COMPLETE */
     }
-    c->adapter->on_release(c, e->ticket); /* both: [MQTT-4.6.0-4] at once, so in the order of what came */
+    release(c, e, is_new);
 }
 
 static enum err settle(struct conn *c, struct entry *e, enum outcome o)
@@ -514,8 +528,8 @@ enum err broker_settle(struct conn *c, uint32_t ticket, enum outcome o)
 {
     struct session *me = c->session;
     struct flight *f = tickets_get(me, ticket);
-    if (!f || (!f->is_bare && f->of.entry->in_tx))
-        return ERR_NOT_FOUND;
+    if (!f || (!f->is_bare && (f->of.entry->in_tx || f->of.entry->held)))
+        return ERR_NOT_FOUND; /* held: it waits for the disk, and the peer cannot know this number */
     struct queue *q = flight_consumer(f)->queue;
     bool was_full = me->sent_n >= me->quota;
     enum err err = f->is_bare ? settle_bare(c, f, o) : settle(c, f->of.entry, o);
@@ -551,5 +565,6 @@ enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
 
 void broker_barrier(struct conn *c, uint64_t receipt)
 {
+    dead_letters_send(&c->shard->vhost->dead_letters); /* what was just refused is settled by the record of its move */
     conn_owe(c, receipt, ERR_OK, c->shard->lsn_last);
 }

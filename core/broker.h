@@ -80,6 +80,10 @@ void broker_publish(struct conn *c, struct publish *p);
 /* broker_publish_shard: the same without a connection (wills, dead letters, $SYS). */
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m);
 
+/* broker_publish_due: the same for a message whose delay is over; `of`: its record, 0: none. What it became and that it
+ * waits no more is one record. */
+enum err broker_publish_due(struct vhost *v, struct exchange *x, const struct msgview *m, lsn_t of);
+
 /* broker_publish_dead: the same for a dead letter that leaves queue number `from`, where its record was `of` (0: none):
  * one record publishes it and settles that. Queues it would come back to in a cycle (core/dead_letter.h) are left out,
  * counted. A refusal settles `of` all the same: the caller counts. */

@@ -93,6 +93,18 @@ static ALWAYS_INLINE enum err check_retain(const struct journey *j)
     return m->payload.len == 0 || retained_has_room(&j->v->retained, m->topic, view_bytes(m)) ? ERR_OK : ERR_FULL;
 }
 
+/* check_memory: above the hard mark nothing is let in that somebody would have to keep; what the broker publishes itself
+ * was let in before. */
+static ALWAYS_INLINE enum err check_memory(const struct journey *j)
+{
+    if (LIKELY(!memory_is(&j->s->memory, MEMORY_HARD)) || !j->publisher)
+        return ERR_OK;
+    if (j->route && j->route->target_n == 0 && !keeps_retained(j))
+        return ERR_OK;
+    stat_add(&j->s->stats, STAT_REFUSED_MEMORY, 1);
+    return ERR_FULL;
+}
+
 /* ask_targets: a queue that refuses, refuses for all; each one that does dead-letters a copy if it was made to. */
 static NOINLINE enum err ask_targets(struct journey *j)
 {
@@ -166,6 +178,16 @@ static bool is_durable_target(const struct msgview *m, const struct target *t)
     return MIN(m->qos, t->qos) > 0 && queue_is_durable(t->queue);
 }
 
+/* leave_out_own: what is left of *t, some of whose bindings are no-local, for the owner of its queue. False: nothing. */
+static NOINLINE bool leave_out_own(const struct journey *j, struct target *t)
+{
+    const struct msgview *m = j->view;
+    const struct queue *q = t->queue;
+    if (!q->owner || !session_published(q->owner, m->publisher, m->flags))
+        return true;
+    return router_merge_for(&j->v->router, j->x, m->topic, t->queue, &t->set, &t->qos); /* [MQTT-3.8.3-3] */
+}
+
 /* gather: the targets of the record being made. A message that waits has one: queue 0. */
 static ALWAYS_INLINE enum err gather(const struct journey *j)
 {
@@ -173,12 +195,23 @@ static ALWAYS_INLINE enum err gather(const struct journey *j)
     const struct msgview *m = j->view;
     s->store_target_n = 0;
     if (!j->route)
-        return shard_store_target(s, 0, 0) ? ERR_OK : ERR_NOMEM;
+        return shard_store_target(s, NULL, 0) ? ERR_OK : ERR_NOMEM;
     bool has_durable = j->route->has_durable && (m->flags & MSG_DURABLE);
+    s->store_is_live = has_durable;
     for (uint32_t i = 0; has_durable && i < j->route->target_n; i++) {
         const struct target *t = &j->route->target[i];
-        if (is_durable_target(m, t) && !shard_store_target(s, t->queue->number, t->set))
+        struct target left;
+        if (UNLIKELY(t->has_no_local)) {
+            left = *t;
+            t = &left;
+            if (!leave_out_own(j, &left))
+                continue;
+        }
+        if (!is_durable_target(m, t))
+            continue;
+        if (!shard_store_target(s, t->queue, t->set))
             return ERR_NOMEM;
+        s->store_is_live = s->store_is_live && queue_has_taker(t->queue);
     }
     return ERR_OK;
 }
@@ -218,9 +251,11 @@ enum err journey_append(struct journey *j)
                             .session = has_id ? j->publisher->number : 0,
                             .rx_id = has_id ? j->rx_id : 0,
                             .flags = j->route && keeps_retained(j) ? STORE_PUBLISH_RETAINED : 0};
+    if (j->route && s->store_target_n != 0 && s->store_is_live)
+        rec.flags |= STORE_PUBLISH_LIVE;
     if (!j->route) {
         rec.name = exchange_name(j->x);
-        rec.due = s->loop->ops->wall(s->loop) + (wall_ms)j->delay_ms;
+        rec.due = store_wall(s->store, s->now + j->delay_ms);
     }
     lsn_t lsn = shard_append(s, &rec);
     if (lsn == LSN_FAILED)
@@ -236,7 +271,8 @@ static ALWAYS_INLINE enum err log_it(struct journey *j)
     enum err e = record_bytes(j, &bytes);
     if (e != ERR_OK || bytes == 0)
         return e;
-    e = store_reserve(j->s->store, bytes);
+    if (LIKELY(j->of == 0)) /* else it is a move of what was accepted, with room for that */
+        e = store_reserve(j->s->store, bytes);
     return e == ERR_OK ? journey_append(j) : e;
 }
 
@@ -256,24 +292,35 @@ static void to_target(struct journey *j, const struct target *t)
 {
     const struct msgview *m = j->view;
     struct queue *q = t->queue;
+    struct target left;
+    if (UNLIKELY(t->has_no_local)) {
+        left = *t;
+        t = &left;
+        if (!leave_out_own(j, &left))
+            return;
+    }
     uint32_t set = t->set;
     uint8_t qos = MIN(m->qos, t->qos); /* [MQTT-3.8.4-8]; 3.1.1: [MQTT-3.8.4-6] */
-    if (UNLIKELY(t->has_no_local) && q->owner && session_published(q->owner, m->publisher, m->flags)) {
-        if (!router_merge_for(&j->v->router, j->x, m->topic, q, &set, &qos)) /* [MQTT-3.8.3-3] */
-            return;
-        qos = MIN(m->qos, qos);
-    }
-    if (LIKELY(queue_deliver_direct(q, &j->direct, set, qos)))
+    bool in_unit = j->is_accepted && j->lsn > j->s->lsn_durable && is_durable_target(m, t);
+    if (LIKELY(!in_unit && queue_deliver_direct(q, &j->direct, set, qos))) {
+        if (UNLIKELY(j->lsn != 0 && is_durable_target(m, t))) /* nobody will answer for it */
+            shard_append(j->s, &(struct store_rec){.kind = STORE_SETTLE, .queue = q->number, .of = j->lsn});
         return;
+    }
     if (qos == 0 && !q->policy->keep_qos0 && !queue_is_watched(q)) {
         stat_add(&j->s->stats, STAT_DROP_OFFLINE, 1);
+        return;
+    }
+    if (qos == 0 && memory_is(&j->s->memory, MEMORY_HARD)) {
+        stat_add(&j->s->stats, STAT_DROP_MEMORY, 1);
         return;
     }
     if (!journey_keep(j)) { /* QoS 0 only: else prepare_copy has seen to it */
         stat_add(&j->s->stats, STAT_DROP_NOMEM, 1);
         return;
     }
-    struct push how = {.set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0};
+    struct push how = {
+        .set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0, .in_unit = in_unit};
     queue_push(q, j->msg, &how); /* 3.1.1: [MQTT-3.1.2-5] also while its session is away */
 }
 
@@ -294,6 +341,8 @@ static ALWAYS_INLINE enum err sign(struct journey *j, enum err e)
         e = rx_add(j->publisher, j->rx_id, (uint32_t)j->s->limits.receive_max);
         has_id = e == ERR_OK;
     }
+    if (e == ERR_OK && UNLIKELY(j->v->retained.replay_n > 0) && j->route)
+        pass_replays(j); /* in the store, too, the old value stands before the new one */
     if (e == ERR_OK)
         e = log_it(j);
     if (LIKELY(e == ERR_OK))
@@ -307,7 +356,9 @@ static ALWAYS_INLINE enum err sign(struct journey *j, enum err e)
 /* accept: everything that can be refused. */
 static ALWAYS_INLINE enum err accept(struct journey *j)
 {
-    enum err e = check_retain(j);
+    enum err e = check_memory(j);
+    if (e == ERR_OK)
+        e = check_retain(j);
     if (e == ERR_OK && j->route->has_refuse)
         e = ask_targets(j);
     if (e == ERR_OK)
@@ -358,7 +409,8 @@ enum err journey_go(struct journey *j)
 /* The steps for tx.c; here they are inlined. */
 enum err journey_check_retain(const struct journey *j)
 {
-    return check_retain(j);
+    enum err e = check_memory(j);
+    return e == ERR_OK ? check_retain(j) : e;
 }
 
 enum err journey_prepare(struct journey *j)
@@ -439,6 +491,8 @@ static enum err to_later(struct journey *j, mono_ms delay_ms)
     j->delay_ms = delay_ms;
     enum err e = journey_may(j);
     if (e == ERR_OK)
+        e = check_memory(j);
+    if (e == ERR_OK)
         e = check_retain(j);
     if (e == ERR_OK)
         e = check_delayed(j);
@@ -476,21 +530,32 @@ void broker_publish(struct conn *c, struct publish *p)
     conn_owe(c, p->receipt, e, j.lsn);
     if (UNLIKELY(c->has_rate | j.x->has_brake))
         conn_slow(c, j.x, 1, p->msg.payload.len);
+    if (memory_is(&s->memory, MEMORY_HIGH))
+        memory_brake(c);
     if (shard_should_flush(s))
         shard_flush_some(s);
 }
 
 enum err broker_publish_shard(struct vhost *v, struct exchange *x, const struct msgview *m)
 {
+    return broker_publish_due(v, x, m, 0);
+}
+
+enum err broker_publish_due(struct vhost *v, struct exchange *x, const struct msgview *m, lsn_t of)
+{
     struct msgview view = *m;
     struct journey j;
     journey_begin(&j, v, x, &view, NULL);
     view.exchange = j.x->number;
-    if (!is_within_limits(&j))
-        return ERR_TOO_BIG;
-    j.route = router_route(&v->router, j.x, m->topic);
-    enum err e = j.route ? journey_go(&j) : ERR_NOMEM;
+    j.of = of;
+    enum err e = is_within_limits(&j) ? ERR_OK : ERR_TOO_BIG;
+    if (e == ERR_OK) {
+        j.route = router_route(&v->router, j.x, m->topic);
+        e = j.route ? journey_go(&j) : ERR_NOMEM;
+    }
     journey_end(&j, e);
+    if (of && j.lsn == 0)
+        shard_append(j.s, &(struct store_rec){.kind = STORE_SETTLE, .of = of});
     return e;
 }
 

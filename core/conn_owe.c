@@ -34,6 +34,8 @@ static void pay(struct conn *c, uint64_t receipt, enum err result)
         return;
     if (receipt == RECEIPT_ATTACH)
         broker_attached(c, result);
+    else if (receipt >= RECEIPT_RELEASE_FIRST)
+        c->adapter->on_release(c, (uint32_t)(receipt - RECEIPT_RELEASE_FIRST));
     else
         c->adapter->on_settled(c, receipt, result);
 }

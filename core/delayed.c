@@ -107,13 +107,14 @@ void delayed_timer(struct delayed_msg *w)
     struct msgview v;
     msg_view(m, &v);
     enum err e = ERR_OK;
-    if (v.expires_at && v.expires_at <= s->now)
+    bool is_late = v.expires_at && v.expires_at <= s->now, goes_on = !is_late && !x->is_dead;
+    if (is_late)
         stat_add(&s->stats, STAT_DROP_EXPIRED, 1); /* MQTT 5 §3.3.2.3.3: it was not to live so long */
     else
-        e = x->is_dead ? ERR_NOT_FOUND : broker_publish_shard(d->vhost, x, &v);
+        e = goes_on ? broker_publish_due(d->vhost, x, &v, lsn) : ERR_NOT_FOUND;
     if (e != ERR_OK && e != ERR_NO_MATCH)
         count(s, &v, e);
-    if (lsn)
+    if (lsn && !goes_on)
         shard_append(s, &(struct store_rec){.kind = STORE_SETTLE, .of = lsn});
     msg_drop(m);
     exchange_drop(x);

@@ -21,6 +21,8 @@
  */
 #include "core/adapter.h"
 #include "core/conn.h"
+#include "core/entry_page.h"
+#include "core/hold.h"
 #include "core/replay.h"
 #include "core/session.h"
 #include "core/shard.h"
@@ -65,8 +67,10 @@ static inline bool has_credit(const struct consumer *c)
 {
     const struct session *s = c->session;
     struct conn *conn = s->conn;
-    if (!conn || !conn->logged_in || conn->is_closing || s->resend)
+    if (!conn || !conn->logged_in || conn->is_closing)
         return false;
+    if (UNLIKELY(s->resend != NULL) && !(s->holds && s->resend->counted))
+        return false; /* what is to be sent again needs the slots; what is held has them */
     if (conn_is_blocked(conn))
         return false;
     if (UNLIKELY(c->is_held | c->is_pull))
@@ -213,7 +217,7 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
         return false;
     d->qos = MIN(qos, c->qos);
     bool acked = wants_ack(c, d->qos);
-    if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c)))
+    if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c) || c->session->holds))
         return false;
     struct binding_set own;
     d->consumer = c;
@@ -256,8 +260,12 @@ static bool deliver(struct entry *e, struct consumer *c)
 {
     uint8_t qos = MIN(e->qos, c->qos); /* [MQTT-4.8.2-3] in a group, what this member was granted */
     bool acked = wants_ack(c, qos);
+    if (!acked && UNLIKELY(c->session->holds))
+        return false; /* what waits for the disk goes first */
     if (acked && !take_off(e, c, qos))
         return false;
+    if (acked && hold_delivery(e, c))
+        return true;
     struct msgview v;
     struct binding_set own;
     struct delivery d;
@@ -279,11 +287,13 @@ void queue_deliver_again(struct entry *e)
     struct binding_set own;
     struct delivery d;
     entry_delivery(e, c, e->sent_qos, &v, &own, &d);
-    d.redelivered = true;
-    d.is_resent = true; /* both: [MQTT-3.3.1-1], [MQTT-3.3.1-3] */
+    bool is_again = !e->held; /* both: [MQTT-3.3.1-2] else it was held back before its first sending */
+    d.redelivered |= is_again;
+    d.is_resent = is_again; /* both: [MQTT-3.3.1-1], [MQTT-3.3.1-3] */
+    e->held = 0;
     if (e->attempts < UINT16_MAX)
         e->attempts++;
-    stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, 1);
+    stat_add(&shard_of(c->queue)->stats, STAT_REDELIVERED, is_again);
     if (hand_over(c, &d) != ERR_OK)
         entry_settle(e);
 }
@@ -295,27 +305,57 @@ static bool deliver_or_close(struct entry *e, struct consumer *c)
 {
     if (LIKELY(deliver(e, c)))
         return true;
-    if (c->session->tickets.n < c->session->ticket_max)
+    if (!c->session->holds && c->session->tickets.n < c->session->ticket_max)
         conn_close(c->session->conn, CLOSE_NOMEM); /* there is a number, but no memory to note it */
     return false;
 }
 
+/* awaits_unit: e is part of a transaction that the disk does not have yet: it and all behind it wait. */
+static bool awaits_unit(struct queue *q, const struct entry *e)
+{
+    struct shard *s = shard_of(q);
+    if (LIKELY(!e->in_unit) || e->lsn <= s->lsn_durable)
+        return false; /* if the store has failed, it never happened: it waits until a restart says so */
+    if (!q->awaits_unit) {
+        q->awaits_unit = 1;
+        q->unit_next = s->unit_first;
+        s->unit_first = q;
+    }
+    return true;
+}
+
+void queue_units_durable(struct shard *s)
+{
+    struct queue *q = s->unit_first, *next;
+    s->unit_first = NULL;
+    for (; q; q = next) {
+        next = q->unit_next;
+        q->awaits_unit = 0;
+        queue_mark(q); /* nothing, if it is dead; noted again, if its first entry still has to wait */
+    }
+}
+
 bool queue_deliver_now(struct queue *q, struct entry *e)
 {
-    struct consumer *c = next_consumer(q);
+    struct consumer *c = awaits_unit(q, e) ? NULL : next_consumer(q);
     return c && deliver_or_close(e, c);
 }
 
 void queue_dispatch_ready(struct queue *q)
 {
     while (q->ready_n != 0) {
+        struct entry *e = queue_first(q);
+        if (entry_is_page(e)) {
+            if (queue_has_taker(q))
+                page_want(entry_page(e)); /* it marks the queue again when it has come */
+            return;
+        }
         struct consumer *c = next_consumer(q);
         if (!c)
             return;
-        struct entry *e = queue_first(q);
         if (entry_is_expired(e, shard_of(q)->now))
             entry_die(e, DEATH_EXPIRED); /* [MQTT-3.3.2-5] its delivery has not begun */
-        else if (!deliver_or_close(e, c))
+        else if (awaits_unit(q, e) || !deliver_or_close(e, c))
             return;
     }
 }
@@ -338,7 +378,10 @@ void queue_dispatch(struct queue *q)
     if (q->is_dead)
         return;
     while (feed(q)) {
+        uint32_t before = q->ready_n;
         queue_dispatch_ready(q);
+        if (UNLIKELY(q->pages != NULL) && q->ready_n < before)
+            queue_pages_near(q);
         if (!q->replay || q->ready_n != 0)
             return;
     }

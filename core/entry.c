@@ -24,9 +24,13 @@
  */
 #include "core/entry.h"
 
+#include "core/entry_page.h"
+#include "core/hold.h"
 #include "core/queue.h"
 #include "core/session.h"
 #include "core/shard.h"
+
+enum { PAGE_OUT_EVERY = 256 /* messages that come to a queue, when memory is short */ };
 
 static struct shard *shard_of(const struct queue *q)
 {
@@ -40,11 +44,23 @@ unsigned queue_level_of(const struct queue *q, const struct msg *m)
     return MIN(m->priority, q->policy->priority_max);
 }
 
+unsigned entry_level(const struct entry *e)
+{
+    if (entry_is_page(e))
+        return CONTAINER_OF(e, const struct page, t.entry)->level;
+    return queue_level_of(e->at.queue, e->msg);
+}
+
+struct list *queue_ready_list(struct queue *q, unsigned level)
+{
+    struct levels *l = queue_levels(q);
+    return l ? &l->level[level] : &q->ready;
+}
+
 /* ready_list: where an entry of this message stands. */
 static struct list *ready_list(struct queue *q, const struct msg *m)
 {
-    struct levels *l = queue_levels(q);
-    return l ? &l->level[queue_level_of(q, m)] : &q->ready;
+    return queue_ready_list(q, queue_levels(q) ? queue_level_of(q, m) : 0);
 }
 
 /* entered, left: a level's bit says whether it has entries. */
@@ -58,14 +74,13 @@ static void entered(struct queue *q, const struct msg *m)
     q->bytes += msg_bytes(m);
 }
 
-static void left(struct queue *q, const struct msg *m)
+void queue_left(struct queue *q, unsigned level, uint32_t n, uint64_t bytes)
 {
     struct levels *l = queue_levels(q);
-    unsigned i = l ? queue_level_of(q, m) : 0;
-    if (l && list_is_empty(&l->level[i]))
-        l->used[i / 64] &= ~(UINT64_C(1) << i % 64);
-    q->ready_n--;
-    q->bytes -= msg_bytes(m);
+    if (l && list_is_empty(&l->level[level]))
+        l->used[level / 64] &= ~(UINT64_C(1) << level % 64);
+    q->ready_n -= n;
+    q->bytes -= bytes;
 }
 
 static struct entry *first_of(struct list *l)
@@ -119,12 +134,13 @@ static struct entry *entry_take(struct queue *q, bool timed)
     return e;
 }
 
-/* expiry_of: when a message that comes now is too old for q: by itself or by the queue's TTL; 0: never. */
-static mono_ms expiry_of(const struct queue *q, const struct msg *m)
+/* expiry_of: when a message that waits since `at` (0: now) is too old for q: by itself or by the queue's TTL; 0: never. */
+static mono_ms expiry_of(const struct queue *q, const struct msg *m, wall_ms at)
 {
     if (LIKELY(!q->policy->has_ttl))
         return m->expires_at;
-    mono_ms by_ttl = shard_of(q)->now + q->policy->ttl_ms;
+    const struct shard *s = shard_of(q);
+    mono_ms by_ttl = at ? store_mono(s->store, at + q->policy->ttl_ms) : s->now + q->policy->ttl_ms;
     return m->expires_at ? MIN(m->expires_at, by_ttl) : by_ttl;
 }
 
@@ -134,9 +150,19 @@ static void arm(struct entry *e, mono_ms due)
     shard_arm(s, &entry_timer(e)->timer, TIMER_ENTRY, due);
 }
 
+/* make_pages: memory is short, and q grows, at the level of m. */
+static NOINLINE void make_pages(struct queue *q, const struct msg *m)
+{
+    enum { BUDGET = 8 * PAGE_OUT_EVERY };
+    uint64_t paged;
+    (void)queue_page_out(q, queue_levels(q) ? queue_level_of(q, m) : 0, BUDGET, &paged);
+}
+
 struct entry *entry_push(struct queue *q, const struct msg *m, const struct push *how)
 {
     bool timed = queue_times(q, m);
+    if (UNLIKELY(q->seq_next % PAGE_OUT_EVERY == 0) && memory_is(&shard_of(q)->memory, MEMORY_SOFT))
+        make_pages(q, m);
     struct entry *e = entry_take(q, timed);
     if (!e)
         return NULL;
@@ -148,9 +174,10 @@ struct entry *entry_push(struct queue *q, const struct msg *m, const struct push
                         .qos = how->qos,
                         .state = ENTRY_READY,
                         .timed = timed,
-                        .retained = how->retained};
+                        .retained = how->retained,
+                        .in_unit = how->in_unit && how->lsn != 0};
     if (timed) {
-        entry_timer(e)->expires_at = expiry_of(q, m);
+        entry_timer(e)->expires_at = expiry_of(q, m, how->at);
         if (entry_timer(e)->expires_at)
             arm(e, entry_timer(e)->expires_at);
     }
@@ -161,10 +188,89 @@ struct entry *entry_push(struct queue *q, const struct msg *m, const struct push
     return e;
 }
 
+/* entry_free: it is in no list any more. */
+static void entry_free(struct shard *s, struct entry *e)
+{
+    stat_sub(&s->stats, STAT_ENTRIES, 1);
+    if (e->timed) {
+        struct entry_timer *t = CONTAINER_OF(e, struct entry_timer, entry);
+        wheel_disarm(&s->wheel, &t->timer);
+        pool_give(&s->timed_entries, t);
+        return;
+    }
+    pool_give(&s->entries, e);
+}
+
+void entry_pack(struct entry *e)
+{
+    struct shard *s = shard_of(e->at.queue);
+    list_del(&e->node);
+    msg_drop(e->msg);
+    stat_add(&s->stats, STAT_ENTRIES, 1); /* it still waits */
+    entry_free(s, e);
+}
+
+struct entry *entry_unpack(struct queue *q, const struct msg *m, const struct page_item *it, struct list_node *before)
+{
+    bool timed = queue_times(q, m) || it->expires_at;
+    struct entry *e = entry_take(q, timed);
+    if (!e)
+        return NULL;
+    stat_sub(&shard_of(q)->stats, STAT_ENTRIES, 1);
+    *e = (struct entry){.msg = m,
+                        .at.queue = q,
+                        .seq = it->seq,
+                        .lsn = it->lsn,
+                        .set = it->set,
+                        .attempts = it->attempts,
+                        .returns = it->returns,
+                        .qos = it->qos,
+                        .state = ENTRY_READY,
+                        .timed = timed,
+                        .retained = it->retained};
+    if (it->expires_at) {
+        entry_timer(e)->expires_at = it->expires_at;
+        arm(e, it->expires_at);
+    }
+    list_insert_before(before, &e->node);
+    return e;
+}
+
+bool entry_take_up(struct entry *e, struct consumer *c, uint32_t ticket, bool is_received)
+{
+    struct session *s = c->session;
+    struct flight *f = tickets_claim(s, ticket);
+    if (!f)
+        return false;
+    f->of.entry = e;
+    f->is_bare = 0;
+    entry_leave_ready(e);
+    e->state = is_received ? ENTRY_RECEIVED : ENTRY_SENT;
+    e->ticket = ticket;
+    e->at.consumer = c;
+    e->sent_qos = is_received ? 2 : MIN(e->qos, c->qos);
+    e->by_qos = 1;
+    e->attempts = MAX(e->attempts, 1);
+    c->inflight_n++;
+    c->queue->inflight_n++;
+    list_push(&s->inflight, &e->node);
+    if (e->timed)
+        wheel_disarm(&shard_of(c->queue)->wheel, &entry_timer(e)->timer);
+    if (is_received) {
+        msg_drop(e->msg);
+        e->msg = NULL;
+    }
+    return true;
+}
+
 void entry_leave_ready(struct entry *e)
 {
+    struct queue *q = e->at.queue;
+    unsigned level = queue_levels(q) ? queue_level_of(q, e->msg) : 0;
+    if (UNLIKELY(q->pages != NULL))
+        queue_pages_left(q, level, &e->node);
     list_del(&e->node);
-    left(e->at.queue, e->msg);
+    queue_left(q, level, 1, msg_bytes(e->msg));
 }
 
 static void leave_waiting(struct entry *e)
@@ -185,11 +291,13 @@ static void land(struct entry *e)
         s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
     }
     list_del(&e->node);
+    hold_left(s, e);
     struct flight *f = tickets_get(s, e->ticket);
     BUG_ON(!f || flight_entry(f) != e);
     flight_give(c, f, e->counted);
     e->counted = 0;
     e->in_tx = 0;
+    e->held = 0;
     e->at.queue = q;
 }
 
@@ -215,19 +323,16 @@ void entry_settle(struct entry *e)
         msg_drop(e->msg);
     if (e->set >= SET_PLAIN_N)
         q->set[e->set - SET_PLAIN_N].refs--;
-    stat_sub(&s->stats, STAT_ENTRIES, 1);
-    if (e->timed) {
-        struct entry_timer *t = CONTAINER_OF(e, struct entry_timer, entry);
-        wheel_disarm(&s->wheel, &t->timer);
-        pool_give(&s->timed_entries, t);
-        return;
-    }
-    pool_give(&s->entries, e);
+    entry_free(s, e);
 }
 
 void entry_die(struct entry *e, enum death why)
 {
     struct queue *q = entry_queue(e);
+    if (entry_is_page(e)) {
+        page_die(entry_page(e), why);
+        return;
+    }
     if (!q->is_dead && dead_letter_add(q, e->msg, e->lsn, why))
         e->lsn = 0; /* settled by the record that publishes it again */
     else
@@ -243,11 +348,15 @@ static void make_ready(struct entry *e)
     struct queue *q = e->at.queue;
     struct list *l = ready_list(q, e->msg);
     struct list_node *at = l->head.next;
-    while (at != &l->head && LIST_ITEM(at, struct entry, node)->seq < e->seq)
-        at = at->next;
+    while (at != &l->head && LIST_ITEM(at, struct entry, node)->seq < e->seq) {
+        struct entry *before = LIST_ITEM(at, struct entry, node);
+        at = entry_is_page(before) ? page_part(entry_page(before), e->seq) : at->next;
+    }
     list_insert_before(at, &e->node);
     entered(q, e->msg);
     e->state = ENTRY_READY;
+    if (UNLIKELY(q->pages != NULL))
+        q->pages->has_more = true;
     if (e->timed)
         arm(e, entry_timer(e)->expires_at ? entry_timer(e)->expires_at : MONO_NEVER);
     queue_mark(q);
@@ -266,6 +375,17 @@ static void make_wait(struct entry *e)
     arm(e, t->expires_at ? MIN(due, t->expires_at) : due);
 }
 
+/* log_return: it has no packet id any more, and came back so often. */
+static void log_return(const struct entry *e)
+{
+    struct queue *q = e->at.queue;
+    if (e->lsn)
+        shard_append(shard_of(q), &(struct store_rec){.kind = STORE_RETURNED,
+                                                      .queue = q->number,
+                                                      .of = e->lsn,
+                                                      .returns = e->returns});
+}
+
 /* come_back: an entry that is in no list is its queue's again. */
 static void come_back(struct entry *e, bool failed)
 {
@@ -274,6 +394,7 @@ static void come_back(struct entry *e, bool failed)
     e->ticket = 0;
     if (e->returns < UINT16_MAX)
         e->returns++;
+    log_return(e);
     bool is_over = p->has_delivery_limit && e->returns > p->delivery_limit;
     bool is_late = entry_is_expired(e, shard_of(q)->now);
     if (UNLIKELY(failed && p->retry_min_ms && !is_over && !is_late)) {
@@ -285,6 +406,14 @@ static void come_back(struct entry *e, bool failed)
         entry_die(e, DEATH_DELIVERY_LIMIT);
     else if (UNLIKELY(is_late))
         entry_die(e, DEATH_EXPIRED);
+}
+
+void queue_take_back(struct entry *e)
+{
+    land(e);
+    e->ticket = 0;
+    log_return(e);
+    make_ready(e);
 }
 
 void queue_requeue(struct entry *e, bool failed)
@@ -331,6 +460,9 @@ void queue_entry_timer(struct entry *e)
     switch ((enum entry_state)e->state) {
     case ENTRY_READY:
         entry_die(e, DEATH_EXPIRED);
+        return;
+    case ENTRY_PAGE:
+        page_timer(entry_page(e));
         return;
     case ENTRY_WAITING:
         leave_waiting(e);

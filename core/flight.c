@@ -76,6 +76,21 @@ struct flight *tickets_take(struct session *s)
     }
 }
 
+struct flight *tickets_claim(struct session *s, uint32_t ticket)
+{
+    struct tickets *t = &s->tickets;
+    if (ticket == 0 || ticket > s->ticket_max || tickets_get(s, ticket))
+        return NULL;
+    while (t->cap == 0 || t->slot[ticket & (t->cap - 1)].ticket != 0)
+        if (!grow(s))
+            return NULL;
+    struct flight *f = &t->slot[ticket & (t->cap - 1)];
+    f->ticket = ticket;
+    t->n++;
+    t->next = ticket >= s->ticket_max ? 1 : ticket + 1;
+    return f;
+}
+
 struct flight *tickets_get(const struct session *s, uint32_t ticket)
 {
     if (s->tickets.cap == 0 || ticket == 0)

@@ -41,6 +41,9 @@ struct tickets {
  * are in use or memory is out. The pointer is good until the next call. */
 struct flight *tickets_take(struct session *s) MUST_CHECK;
 
+/* tickets_claim: the place of this number, after a restart; NULL: in use, or memory is out. */
+struct flight *tickets_claim(struct session *s, uint32_t ticket) MUST_CHECK;
+
 /* tickets_get: the flight with this number, or NULL. */
 struct flight *tickets_get(const struct session *s, uint32_t ticket);
 

@@ -97,6 +97,12 @@
     X(timers_turn, "timer_budget", 10000, 1, 1000000, "timers", "queue", "timers fired in one turn")                   \
     X(linger_ms, "linger_time", 2000, 0, 60000, "ms", "close",                                                         \
       "time for the peer to read the last words before its connection is dropped")                                     \
+    X(memory_soft_mark, "memory_soft_mark", 0, 0, 1099511627776, "bytes", "queue",                                     \
+      "memory in use above which what waits in long queues is left to the disk (0: a quarter of what there is)")      \
+    X(memory_high_mark, "memory_high_mark", 0, 0, 1099511627776, "bytes", "queue",                                     \
+      "memory in use above which publishers are not read for a while, again and again (0: three eighths)")            \
+    X(memory_hard_mark, "memory_hard_mark", 0, 0, 1099511627776, "bytes", "refuse",                                    \
+      "memory in use above which publishes are refused, and QoS 0 that would wait is dropped (0: half)")               \
     X(ws_head_bytes_max, "websockets_headers_size", 8192, 1024, 65536, "bytes", "close",                               \
       "largest HTTP request that opens a WebSocket")                                                                   \
     X(ws_message_bytes_max, "websockets_max_message", 268435460, 1024, 1099511627776, "bytes", "close",                \

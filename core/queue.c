@@ -22,6 +22,7 @@
 
 #include "core/adapter.h"
 #include "core/conn.h"
+#include "core/entry_page.h"
 #include "core/replay.h"
 #include "core/session.h"
 #include "core/shard.h"
@@ -199,8 +200,12 @@ uint64_t queue_purge(struct queue *q, enum stat_id why)
 {
     struct queue_own *own = queue_own(q);
     uint64_t n = 0;
-    for (struct entry *e = queue_first(q); e; e = queue_first(q), n++)
-        entry_settle(e);
+    for (struct entry *e = queue_first(q); e; e = queue_first(q)) {
+        bool is_page = entry_is_page(e);
+        n += is_page ? page_settle(entry_page(e)) : 1;
+        if (!is_page)
+            entry_settle(e);
+    }
     if (own) {
         LIST_EACH(&own->waiting, it)
         {
@@ -256,6 +261,7 @@ void queue_delete(struct queue *q)
         router_touch(&q->vhost->router);
     if (q->is_logged)
         shard_append(s, &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
+    memory_skip(s, q);
     list_del(&q->all);
     list_push(&s->dead_queues, &q->all);
     stat_sub(&s->stats, STAT_QUEUES, 1);
@@ -294,6 +300,7 @@ void queue_free(struct queue *q)
     struct mem *mem = shard_mem(shard_of(q), MEM_QUEUE);
     struct queue_own *own = queue_own(q);
     BUG_ON(q->ready_n != 0 || q->inflight_n != 0 || (own && own->waiting_n != 0));
+    queue_pages_free(q);
     list_del(&q->all);
     for (uint32_t i = 0; i < q->set_n; i++)
         mem_free(mem, q->set[i].sub_id);
@@ -345,7 +352,7 @@ static bool make_room(struct queue *q, const struct msg *m, lsn_t lsn)
     while (queue_is_over(q, bytes)) {
         struct entry *oldest = queue_lowest(q);
         bool drops_head = q->policy->overflow == OVERFLOW_DROP_HEAD;
-        if (!drops_head || !oldest || queue_level_of(q, oldest->msg) > queue_level_of(q, m)) {
+        if (!drops_head || !oldest || entry_level(oldest) > queue_level_of(q, m)) {
             no_room(q, m, lsn, drops_head ? STAT_DROP_HEAD : STAT_DROP_FULL);
             return false;
         }
@@ -375,7 +382,8 @@ void queue_push(struct queue *q, const struct msg *m, const struct push *how)
     if (UNLIKELY(was_over))
         queue_dispatch_ready(q);
     if (UNLIKELY(was_over && q->ready_n == 1 && q->policy->bytes_max && q->bytes > q->policy->bytes_max))
-        queue_purge(q, STAT_DROP_NOMEM); /* it was let in to be taken at once, and there was no memory to take it */
+        /* It was let in to be taken at once, but there was no memory to take it, or what is before it waits. */
+        queue_purge(q, queue_has_taker(q) ? STAT_DROP_FULL : STAT_DROP_NOMEM);
     queue_mark(q);
 }
 
@@ -386,8 +394,12 @@ uint64_t queue_copy(const struct queue *q, struct queue *to)
     for (unsigned i = l ? q->policy->priority_max + 1u : 1; i-- > 0;) {
         LIST_EACH(l ? &l->level[i] : &q->ready, it)
         {
-            const struct entry *e = LIST_ITEM(it, struct entry, node);
-            struct push how = {.set = 2, .qos = e->qos, .retained = e->retained};
+            struct entry *e = LIST_ITEM(it, struct entry, node);
+            if (entry_is_page(e)) {
+                n += page_copy(entry_page(e), to) ? entry_page(e)->n : 1; /* 1: as one that was not pushed */
+                continue;
+            }
+            struct push how = {.set = SET_COPIED, .qos = e->qos, .retained = e->retained};
             queue_push(to, e->msg, &how);
             struct list_node *last = list_last(&to->ready);
             if (last)
@@ -422,7 +434,13 @@ static uint32_t check_ready(const struct queue *q, struct list *ready, uint64_t 
     uint64_t last = 0;
     LIST_EACH(ready, it)
     {
-        const struct entry *e = LIST_ITEM(it, struct entry, node);
+        struct entry *e = LIST_ITEM(it, struct entry, node);
+        if (entry_is_page(e)) {
+            BUG_ON(n > 0 && e->seq <= last);
+            last = entry_page(e)->has_overlap ? e->seq : entry_page(e)->seq_last;
+            page_check(q, entry_page(e), &n, bytes);
+            continue;
+        }
         BUG_ON(e->at.queue != q || e->state != ENTRY_READY || !e->msg);
         BUG_ON(n > 0 && e->seq <= last);
         last = e->seq;

@@ -24,11 +24,13 @@
 #include "core/queue_policy.h"
 #include "core/stats.h"
 
+struct shard;
 struct vhost;
 struct session;
 struct consumer;
 struct conn;
 struct replay;
+struct queue_pages;
 struct delivery;
 
 /* Queue ↔ session: who gets what waits in the queue. owner: session->consumers. core/session.h has its verbs. */
@@ -92,7 +94,9 @@ struct queue {
     uint64_t bytes;          /* of the ready entries */
     uint64_t seq_next;
     uint64_t number;          /* never reused */
+    struct queue_pages *pages; /* NULL: it never had to; core/entry_page.h */
     struct queue *dirty_next; /* shard's list of queues to dispatch */
+    struct queue *unit_next;  /* shard's list of queues whose first entry waits for the disk (entry.in_unit) */
     struct list bindings;
     struct list_node all; /* vhost->queues_all, or the graveyard */
     struct replay *replay_last;
@@ -104,7 +108,7 @@ struct queue {
         is_group : 1 /* a shared subscription: name is its key in vhost->groups */,
         is_dsub : 1 /* a durable subscription: name is its key in vhost->dsubs */,
         is_logged : 1 /* a group: the store has it */, is_paused : 1 /* nothing is delivered */,
-        needs_timer : 1 /* every entry has a timer */;
+        needs_timer : 1 /* every entry has a timer */, awaits_unit : 1 /* on shard->unit_first */;
     uint32_t away_n;   /* members that are away or parked: not in consumers */
     uint32_t lapsed_n; /* of inflight_n: deliveries whose message is somebody else's */
 };
@@ -225,10 +229,13 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
 /* queue_deliver_now: the first ready entry, to whoever has credit now. False: nobody has; it stays. */
 bool queue_deliver_now(struct queue *q, struct entry *e) MUST_CHECK;
 
+/* queue_units_durable: the disk has more than before: queues that waited for that are looked at again. */
+void queue_units_durable(struct shard *s);
+
 /* queue_line_up: c joins the list of q's consumers, behind those of its priority. */
 void queue_line_up(struct queue *q, struct consumer *c);
 
-/* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition. */
+/* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition if it was sent before. */
 void queue_deliver_again(struct entry *e);
 
 /* queue_has_taker: is there a consumer with credit? */

@@ -29,6 +29,8 @@
 #include "core/replay.h"
 
 #include "core/base/hash.h"
+#include "core/binding_log.h"
+#include "core/exchange.h"
 #include "core/queue.h"
 #include "core/retained.h"
 #include "core/session.h"
@@ -344,10 +346,48 @@ void replay_close_filter(struct queue *q, const struct filter *f)
 
 /* ---- feeding ------------------------------------------------------------------------------------------------ */
 
+/* log_push: a retained message that waits in a queue which survives a restart is a publish of its own. LSN or 0: the
+ * store has no room: it is delivered all the same. */
+static lsn_t log_push(struct queue *q, const struct replay *p, const struct msg *m)
+{
+    struct shard *s = q->vhost->shard;
+    s->store_target_n = 0;
+    if (store_reserve(s->store, sizeof *m + msg_bytes(m)) != ERR_OK || !shard_store_target(s, q, p->set))
+        return 0;
+    struct store_rec rec = {.kind = STORE_PUBLISH,
+                            .msg = m,
+                            .target = s->store_target,
+                            .target_n = 1,
+                            .flags = STORE_PUBLISH_REPLAYED | (queue_has_taker(q) ? STORE_PUBLISH_LIVE : 0)};
+    lsn_t lsn = shard_append(s, &rec);
+    return lsn == LSN_FAILED ? 0 : lsn;
+}
+
 static void push_retained(struct queue *q, const struct replay *p, const struct msg *m)
 {
     struct push how = {.set = p->set, .qos = MIN(m->qos, p->qos), .retained = true};
+    if (how.qos > 0 && q->vhost->shard->store && !(m->flags & MSG_OWN) && queue_is_durable(q))
+        how.lsn = log_push(q, p, m);
     queue_push(q, m, &how);
+}
+
+/* log_done: a restart would begin this replay anew; now it need not. */
+static void log_done(struct queue *q, const struct replay *p)
+{
+    struct vhost *v = q->vhost;
+    struct filter f = {.tok = p->tok, .n = p->tok_n};
+    if (!v->shard->store || !q->owner || !queue_is_durable(q) || q->is_dead)
+        return;
+    const struct binding *b = router_find(&v->router, v->topic_exchange, &f, q);
+    if (!b)
+        return;
+    struct binding_opts o = binding_opts_now(b);
+    (void)binding_log(v->shard,
+                      (struct store_rec){.kind = STORE_BIND,
+                                         .queue = q->number,
+                                         .session = q->owner->number,
+                                         .name = exchange_name(v->topic_exchange)},
+                      &f, &o);
 }
 
 /* replay_stand: the cursor waits on `at`, pinned; the root needs no pin. */
@@ -422,6 +462,7 @@ uint32_t replay_feed(struct queue *q, uint32_t budget)
         if (replay_run(q, p, &feed) == REPLAY_PAUSED)
             break;
         q->replay = p->next;
+        log_done(q, p);
         replay_close(q, p);
     }
     return feed.pushed;

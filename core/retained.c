@@ -166,7 +166,12 @@ enum err retained_put(struct retained *r, const struct msg *m)
 
 void retained_expire(struct retained_item *i)
 {
-    forget(i->retained, i->at);
+    struct retained *r = i->retained;
+    const struct msg *m = i->msg;
+    if (r->shard->store && !(m->flags & MSG_OWN))
+        shard_append(r->shard,
+                     &(struct store_rec){.kind = STORE_RETAIN, .name = slice_make(m->bytes, m->topic_len)});
+    forget(r, i->at);
 }
 
 bool retained_has_room_beside(const struct retained *r, struct slice topic, uint64_t bytes, uint64_t n,

@@ -49,6 +49,16 @@ struct binding_opts {
     bool retain_as_published, no_local;
 };
 
+/* binding_opts_now: the options a binding has. */
+static inline struct binding_opts binding_opts_now(const struct binding *b)
+{
+    return (struct binding_opts){.sub_id = b->sub_id,
+                                 .qos = b->qos,
+                                 .retain_handling = b->retain_handling,
+                                 .retain_as_published = b->retain_as_published,
+                                 .no_local = b->no_local};
+}
+
 /* Where one publish goes, per queue: `set` is a binding-set number of that queue (core/queue.h). */
 struct target {
     struct queue *queue;

@@ -26,6 +26,7 @@
 #include "core/base/hash.h"
 #include "core/broker.h"
 #include "core/conn.h"
+#include "core/hold.h"
 #include "core/shard.h"
 
 static struct shard *shard_of(const struct session *s)
@@ -72,7 +73,7 @@ uint64_t session_publisher_name(const struct session *s)
     const uint64_t is_name = UINT64_C(1) << 63; /* numbers do not get there */
     if (s->id_len == 0)
         return s->number;
-    return hash_bytes(shard_of(s)->seed, s->id, s->id_len) | is_name;
+    return hash_bytes(0, s->id, s->id_len) | is_name; /* the same in every life: retained messages outlive this one */
 }
 
 bool session_published(const struct session *s, uint64_t publisher, uint8_t flags)
@@ -85,6 +86,46 @@ bool session_is_durable(const struct session *s)
     return s->id_len > 0 && s->expiry_s > 0;
 }
 
+/* ---- the store ---------------------------------------------------------------------------------------------- */
+
+lsn_t session_log(const struct session *s, bool was_durable)
+{
+    struct shard *shard = shard_of(s);
+    if (!shard->store || (!was_durable && !session_is_durable(s)))
+        return 0;
+    if (!session_is_durable(s))
+        return shard_append(shard, &(struct store_rec){.kind = STORE_SESSION_END, .session = s->number});
+    return shard_append(shard, &(struct store_rec){.kind = STORE_SESSION,
+                                                   .session = s->number,
+                                                   .name = session_id(s),
+                                                   .expiry_s = s->expiry_s,
+                                                   .due = s->conn ? 0 : store_wall(shard->store, shard->now)});
+}
+
+lsn_t session_log_will(struct session *s)
+{
+    struct away *a = s->away;
+    if (!a || !a->will || !session_is_durable(s) || !shard_of(s)->store)
+        return 0;
+    lsn_t lsn = shard_append(shard_of(s), &(struct store_rec){.kind = STORE_WILL,
+                                                              .session = s->number,
+                                                              .msg = a->will,
+                                                              .expiry_s = a->will_delay_s});
+    a->will_is_logged = lsn != LSN_FAILED && lsn != 0;
+    return lsn;
+}
+
+/* forget_will: it is published, or will never be. */
+static void forget_will(struct session *s)
+{
+    if (!s->away->will_is_logged)
+        return;
+    s->away->will_is_logged = false;
+    shard_append(shard_of(s), &(struct store_rec){.kind = STORE_WILL, .session = s->number});
+}
+
+/* ---- own queue ---------------------------------------------------------------------------------------------- */
+
 enum err session_own_queue(struct session *s)
 {
     if (s->queue)
@@ -92,9 +133,16 @@ enum err session_own_queue(struct session *s)
     struct queue *q = queue_new(s->vhost, (struct slice){0}, &s->vhost->policy_session, false, s);
     if (!q)
         return ERR_NOMEM;
-    if (!consumer_new(q, s, ACK_BY_QOS, 0, 2, NULL)) {
+    bool lasts = session_is_durable(s);
+    lsn_t lsn = 0;
+    if (lasts)
+        lsn = shard_append(
+            shard_of(s), &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .session = s->number});
+    if (lsn == LSN_FAILED || !consumer_new(q, s, ACK_BY_QOS, 0, 2, NULL)) {
+        if (lsn != 0 && lsn != LSN_FAILED)
+            shard_append(shard_of(s), &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});
         queue_delete(q);
-        return ERR_NOMEM;
+        return lsn == LSN_FAILED ? ERR_STORE : ERR_NOMEM;
     }
     s->queue = q;
     return ERR_OK;
@@ -108,7 +156,7 @@ static bool returns(const struct session *s, const struct entry *e, bool ends)
     const struct queue *q = e->at.consumer->queue;
     if (q->owner == s || q->is_dead || e->state != ENTRY_SENT)
         return false;
-    return !e->by_qos || e->sent_qos < 2 || (ends && !q->is_group);
+    return e->held || !e->by_qos || e->sent_qos < 2 || (ends && !q->is_group);
 }
 
 /* give_back: in-flight entries of queues that are not this session's own return there, oldest first in the end; the
@@ -121,6 +169,8 @@ static void give_back(struct session *s, bool ends)
         it = it->prev;
         if (e->state == ENTRY_LAPSED) {
             entry_settle(e); /* nobody is left to answer it, and the message is elsewhere */
+        } else if (returns(s, e, ends) && e->held) {
+            queue_take_back(e);
         } else if (returns(s, e, ends)) {
             queue_requeue(e, false);
         } else if (ends) {
@@ -139,6 +189,7 @@ void session_end(struct session *s)
     s->is_dead = 1;
     if (session_is_durable(s))
         shard_append(shard, &(struct store_rec){.kind = STORE_SESSION_END, .session = s->number});
+    hold_end(s);
     s->resend = NULL;
     give_back(s, true);
     stat_add(&shard->stats, STAT_DROP_CLOSED, flights_drop(s));
@@ -233,6 +284,7 @@ void session_attach(struct session *s, struct conn *c)
     s->sent_n = 0;
     struct list_node *first = list_first(&s->inflight);
     s->resend = first ? LIST_ITEM(first, struct entry, node) : NULL;
+    hold_again(s);
 }
 
 bool session_away(struct session *s)
@@ -244,6 +296,7 @@ bool session_away(struct session *s)
         return false;
     s->away->session = s;
     list_init(&s->away->owned);
+    list_node_init(&s->away->holding);
     return true;
 }
 
@@ -260,6 +313,7 @@ static void will_publish(struct session *s)
     if (v.expires_at)
         v.expires_at += shard_of(s)->now; /* MQTT 5 §3.1.3.2.4: counted from its publication */
     enum err e = broker_publish_shard(s->vhost, NULL, &v);
+    forget_will(s);
     if (e != ERR_OK && e != ERR_NO_MATCH) {
         stat_add(&shard_of(s)->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
         log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s",
@@ -290,6 +344,7 @@ static void leave(struct session *s)
         a->will_at = now + a->will_delay_s * 1000ull;
     if (s->expiry_s != SESSION_EXPIRY_NEVER)
         a->expires_at = now + s->expiry_s * 1000ull;
+    (void)session_log(s, true);
     timer_set(a);
 }
 
@@ -308,6 +363,7 @@ void session_detach(struct session *s, enum close_reason why)
     }
     members_away(s);
     s->sent_n = 0;
+    hold_end(s);
     s->resend = NULL;
     LIST_EACH(&s->inflight, it)
     {
@@ -317,6 +373,18 @@ void session_detach(struct session *s, enum close_reason why)
     }
     give_back(s, false);
     leave(s);
+}
+
+void session_restored(struct session *s)
+{
+    struct away *a = s->away;
+    const struct store *store = shard_of(s)->store;
+    members_away(s);
+    if (a->will)
+        a->will_at = store_mono(store, a->since + a->will_delay_s * 1000ull);
+    if (s->expiry_s != SESSION_EXPIRY_NEVER)
+        a->expires_at = store_mono(store, a->since + s->expiry_s * 1000ull);
+    timer_set(a);
 }
 
 void session_discard(struct session *s)
@@ -361,6 +429,7 @@ void session_drop_will(struct session *s)
         return;
     if (a->will)
         msg_drop(a->will);
+    forget_will(s);
     a->will = NULL;
     a->will_at = 0;
 }
@@ -431,10 +500,24 @@ static void member_leave(struct consumer *c)
     stat_sub(&shard_of(c->session)->stats, STAT_MEMBERS, 1);
 }
 
+/* take_back_held: what has not been sent yet to a member that leaves is for the others. */
+static void take_back_held(struct consumer *c)
+{
+    struct list_node *it = c->session->inflight.head.prev;
+    while (it != &c->session->inflight.head) {
+        struct entry *e = LIST_ITEM(it, struct entry, node);
+        it = it->prev;
+        if (e->at.consumer == c && e->held)
+            queue_take_back(e);
+    }
+}
+
 void consumer_cancel(struct consumer *c)
 {
     struct queue *q = c->queue;
     struct session *s = c->session;
+    if (c->is_member && s->holds && !q->is_dead)
+        take_back_held(c);
     if (c->is_held && s->conn)
         conn_forget_consumer(s->conn, c);
     if (c->is_member)
@@ -499,15 +582,19 @@ void session_resend(struct session *s)
     struct conn *conn = s->conn;
     while (s->resend && conn && conn->logged_in && !conn->is_closing && !conn_is_blocked(conn)) {
         struct entry *e = s->resend;
-        if (e->state == ENTRY_SENT && s->sent_n >= s->quota)
+        if (!hold_may_send(s))
+            return; /* goes on when the disk has it */
+        bool takes_slot = e->state == ENTRY_SENT && !e->counted;
+        if (takes_slot && s->sent_n >= s->quota)
             return; /* goes on when something is acknowledged */
         struct list_node *next = list_next(&s->inflight, &e->node);
         s->resend = next ? LIST_ITEM(next, struct entry, node) : NULL;
+        hold_sent(s, e);
         if (e->state == ENTRY_RECEIVED) {
             conn->adapter->on_release(conn, e->ticket);
             continue;
         }
-        s->sent_n++;
+        s->sent_n += takes_slot;
         e->counted = 1;
         queue_deliver_again(e);
     }

@@ -39,11 +39,16 @@ enum ack_mode {
 struct away {
     struct session *session;
     struct list owned;               /* exclusive named queues: queue_own.of_owner; they end with it */
+    struct list_node holding;        /* shard->holding, while hold_lsn is not durable (core/hold.c) */
+    struct entry *hold_last;         /* the last in flight that hold_lsn is about */
+    lsn_t hold_lsn;
     struct brake brake, bytes_brake; /* max_publish_rate, max_publish_bytes_rate */
     mono_ms paused_until, peek_at;   /* while conn->is_paused (core/conn_pause.c) */
     const struct msg *will;          /* NULL: none */
     uint32_t will_delay_s;
     mono_ms will_at, expires_at; /* while offline; 0: none */
+    wall_ms since;               /* restored: when it went offline, maybe long before this life */
+    bool will_is_logged;         /* the store has it */
     struct wtimer timer;         /* the sooner of the two */
 };
 
@@ -57,7 +62,8 @@ struct rx_ids {
 /* owner: vhost->sessions (named) or its conn (unnamed); freed: graveyard. What a delivery touches stands first. */
 struct session {
     struct conn *conn;    /* NULL: offline */
-    struct entry *resend; /* first in-flight entry to send again on the new connection, or NULL */
+    struct entry *resend; /* first in-flight entry to send again on the new connection, or whose first sending waits for
+                             the disk (holds); NULL: none */
     uint32_t sent_n;      /* of the quota, used */
     uint32_t quota;       /* deliveries in flight at once on this connection */
     uint32_t expiry_s;    /* 0: ends with the connection; SESSION_EXPIRY_NEVER */
@@ -73,7 +79,7 @@ struct session {
     uint64_t number;      /* never reused */
     uint32_t binding_n;
     uint16_t id_len;
-    uint8_t is_dead : 1;
+    uint8_t is_dead : 1, holds : 1 /* core/hold.h */;
     uint8_t id[];
 };
 
@@ -119,7 +125,8 @@ void session_discard(struct session *s);
 void session_end(struct session *s);
 void session_free(struct session *s); /* the graveyard's half */
 
-/* session_own_queue: makes the own queue with its consumer (mode ACK_BY_QOS) if there is none. ERR_NOMEM. */
+/* session_own_queue: makes the own queue with its consumer (mode ACK_BY_QOS) if there is none, and writes it down if
+ * the session survives. ERR_NOMEM, ERR_STORE. */
 enum err session_own_queue(struct session *s) MUST_CHECK;
 
 /* consumer_new: joins queue and session; marks the queue for dispatch. NULL: out of memory. */
@@ -140,11 +147,21 @@ void consumer_settled(struct consumer *c);
 /* session_is_durable: does it survive a restart (expiry > 0 and named)? */
 bool session_is_durable(const struct session *s);
 
+/* session_log: writes down what the session is now, online or not, or that it does not survive any more; was_durable:
+ * the store knows it. session_log_will: the same for its will, if it has one. LSN to wait for, 0: nothing, LSN_FAILED.
+ */
+lsn_t session_log(const struct session *s, bool was_durable);
+lsn_t session_log_will(struct session *s);
+
 /* session_wake: the connection's output fell below its mark, or quota came free: mark the consumers' queues. */
 void session_wake(struct session *s);
 
 /* session_resend: continues to send again what was in flight when the former connection ended. Step 5. */
 void session_resend(struct session *s);
+
+/* session_restored: everything of a session that a restart brought back is there: it is offline since away->since, its
+ * timers run from then. */
+void session_restored(struct session *s);
 
 /* session_timer: will delay or expiry came due (core/shard.c). */
 void session_timer(struct away *a, mono_ms now);

@@ -24,6 +24,8 @@
 #include "core/broker.h"
 #include "core/conn.h"
 #include "core/exchange.h"
+#include "core/hold.h"
+#include "core/restore.h"
 #include "core/session.h"
 #include "core/sys.h"
 
@@ -34,15 +36,19 @@ enum { FLUSH_ROUNDS = 8 };
 static void on_durable(void *ctx, lsn_t lsn)
 {
     struct shard *s = ctx;
+    if (s->is_freeing)
+        return; /* nobody is left to be told */
     s->lsn_durable = lsn;
     LIST_EACH(&s->owing, it)
     conn_pay(LIST_ITEM(it, struct owed_ring, node)->conn, lsn);
+    hold_durable(s, lsn);
+    queue_units_durable(s);
 }
 
 static void on_failed(void *ctx)
 {
     struct shard *s = ctx;
-    if (s->store_failed)
+    if (s->store_failed || s->is_freeing)
         return;
     s->store_failed = true;
     log_line(s->log, LOG_ERROR, "the store has failed: durable messages are refused from now on");
@@ -54,17 +60,19 @@ lsn_t shard_append(struct shard *s, const struct store_rec *rec)
 {
     if (!s->store || s->is_freeing)
         return 0;
-    if (s->store_failed)
+    if (s->store_failed) {
+        s->lsn_last = MAX(s->lsn_last, s->lsn_durable + 1); /* whoever waits for all so far waits for this, too */
         return LSN_FAILED;
+    }
     lsn_t lsn = store_append(s->store, rec);
     stat_add(&s->stats, STAT_STORE_APPENDS, 1);
     if (lsn == 0)
         return LSN_FAILED;
-    s->lsn_last = lsn;
+    s->lsn_last = MAX(s->lsn_last, lsn); /* notes may share an earlier one */
     return lsn;
 }
 
-bool shard_store_target(struct shard *s, uint64_t queue, uint32_t set)
+bool shard_store_target(struct shard *s, const struct queue *q, uint32_t set)
 {
     if (s->store_target_n == s->store_target_cap) {
         uint32_t cap = s->store_target_cap ? s->store_target_cap * 2 : 16;
@@ -74,7 +82,15 @@ bool shard_store_target(struct shard *s, uint64_t queue, uint32_t set)
         s->store_target = grown;
         s->store_target_cap = cap;
     }
-    s->store_target[s->store_target_n++] = (struct store_target){.queue = queue, .set = set};
+    struct store_target t = {0};
+    if (q) {
+        const struct binding_set *b = queue_set_get(q, set);
+        t = (struct store_target){.queue = q->number,
+                                  .sub_id = b->sub_id,
+                                  .sub_id_n = b->sub_id_n,
+                                  .plain = (uint8_t)(b->qos + 3 * b->retain_as_published)};
+    }
+    s->store_target[s->store_target_n++] = t;
     return true;
 }
 
@@ -130,7 +146,7 @@ static void init_accounts(struct shard *s)
 
 static void init_lists(struct shard *s)
 {
-    struct list *all[] = {&s->conns, &s->sessions, &s->owing, &s->dead_conns, &s->dead_sessions, &s->dead_queues};
+    struct list *all[] = {&s->conns, &s->sessions, &s->owing, &s->holding, &s->dead_conns, &s->dead_sessions, &s->dead_queues};
     for (unsigned i = 0; i < ARRAY_N(all); i++)
         list_init(all[i]);
 }
@@ -139,12 +155,28 @@ static bool open_store(struct shard *s)
 {
     if (!s->store)
         return true;
+    s->store->mailbox = &s->mailbox;
+    s->store->msgs = &s->msgs;
+    s->store->now = s->now;
     s->store->on_durable = on_durable;
     s->store->on_failed = on_failed;
     s->store->ctx = s;
     enum err e = s->store->ops->open(s->store);
-    if (e != ERR_OK)
+    if (e == ERR_NOMEM) /* of everything else the store has spoken */
         log_line(s->log, LOG_ERROR, "the %s store cannot be opened: %s", s->store->ops->name, err_text(e));
+    if (e != ERR_OK)
+        return false;
+    /* Time goes on where the log ends, even if the wall clock fell back while nothing ran. */
+    wall_ms wall = MAX(s->loop->ops->wall(s->loop), s->store->stamp);
+    s->store->clock = (int64_t)wall - (int64_t)s->now;
+    return true;
+}
+
+static bool restore(struct shard *s)
+{
+    enum err e = s->store ? restore_shard(s) : ERR_OK;
+    if (e != ERR_OK)
+        log_line(s->log, LOG_ERROR, "the %s store cannot be read: %s", s->store->ops->name, err_text(e));
     return e == ERR_OK;
 }
 
@@ -170,7 +202,9 @@ struct shard *shard_new(const struct shard_config *config)
     s->seed = config->seed;
     s->number_next = 1;
     s->timer_set = 0;
+    s->store_due = MONO_NEVER;
     s->now = loop_now(s->loop);
+    memory_init(&s->memory, s->heap, &s->limits, config->ram_bytes);
     rng_init(&s->rng, config->seed);
     wheel_init(&s->wheel, s->now);
     mailbox_init(&s->mailbox, wake_loop, s);
@@ -181,7 +215,7 @@ struct shard *shard_new(const struct shard_config *config)
     pool_init(&s->timed_entries, shard_mem(s, MEM_ENTRY), sizeof(struct entry_timer));
     pool_init(&s->conn_pool, shard_mem(s, MEM_CONN), sizeof(struct conn));
     s->vhost = vhost_new(s, SLICE("/"));
-    if (!s->vhost || !open_store(s)) {
+    if (!s->vhost || !open_store(s) || !restore(s)) {
         shard_free(s);
         return NULL;
     }
@@ -226,10 +260,12 @@ void shard_free(struct shard *s)
     if (s->vhost)
         vhost_free(s->vhost);
     LIST_EACH(&s->dead_queues, qit)
-    LIST_ITEM(qit, struct queue, all)->is_dirty = 0;
+    LIST_ITEM(qit, struct queue, all)->is_dirty = LIST_ITEM(qit, struct queue, all)->awaits_unit = 0;
     bury(s);
-    if (s->store)
+    if (s->store) {
+        (void)mailbox_drain(&s->mailbox, s); /* what it has read comes for nobody */
         s->store->ops->close(s->store);
+    }
     pool_fini(&s->entries);
     pool_fini(&s->timed_entries);
     pool_fini(&s->conn_pool);
@@ -305,7 +341,7 @@ void vhost_free(struct vhost *v)
     LIST_EACH(&v->queues_all, it)
     queue_delete(LIST_ITEM(it, struct queue, all));
     LIST_EACH(&s->dead_queues, dit)
-    LIST_ITEM(dit, struct queue, all)->is_dirty = 0;
+    LIST_ITEM(dit, struct queue, all)->is_dirty = LIST_ITEM(dit, struct queue, all)->awaits_unit = 0;
     bury(s);
     delayed_fini(&v->delayed);
     for (;;) {
@@ -417,6 +453,8 @@ static void serve_timers(struct shard *s)
         case TIMER_SYS:
             sys_timer(t, s->now);
             break;
+        case TIMER_MEMORY:
+            break; /* memory_turn is called in every turn */
         }
     }
 }
@@ -494,14 +532,14 @@ static void bury(struct shard *s)
     LIST_EACH(&s->dead_queues, qit)
     {
         struct queue *q = LIST_ITEM(qit, struct queue, all);
-        if (!q->is_dirty && q->inflight_n == 0) /* a cancelled subscription's deliveries may still be acknowledged */
+        if (!q->is_dirty && !q->awaits_unit && q->inflight_n == 0) /* a cancelled subscription's deliveries may still be acknowledged */
             queue_free(q);
     }
 }
 
 static void set_timer(struct shard *s)
 {
-    mono_ms due = wheel_next(&s->wheel);
+    mono_ms due = MIN(wheel_next(&s->wheel), s->store_due);
     if (due == s->timer_set)
         return;
     s->timer_set = due;
@@ -511,17 +549,20 @@ static void set_timer(struct shard *s)
 bool shard_turn(struct shard *s)
 {
     s->now = loop_now(s->loop);
+    if (s->store)
+        s->store->now = s->now;
     stat_add(&s->stats, STAT_TURNS, 1);
     (void)mailbox_drain(&s->mailbox, s);
     serve_ready(s);
     serve_timers(s);
     dead_letters_send(&s->vhost->dead_letters);
     if (s->store)
-        store_submit(s->store);
+        s->store_due = store_submit(s->store, s->now);
     flush(s);
     if (s->store && s->lsn_last > s->lsn_durable && !s->store_failed)
-        store_submit(s->store); /* what ending connections and settling wrote */
+        s->store_due = store_submit(s->store, s->now); /* what ending connections and settling wrote */
     bury(s);
+    bool has_more = memory_turn(s);
     (void)mem_heap_trim(s->heap, s->now);
     set_timer(s);
     if (s->is_stopping && list_is_empty(&s->conns) && s->on_stopped) {
@@ -529,7 +570,7 @@ bool shard_turn(struct shard *s)
         s->on_stopped = NULL;
         on_stopped(s->on_stopped_ctx);
     }
-    return s->ready_first || s->dirty_first || s->dirty_queue_first || !list_is_empty(&s->wheel.ripe);
+    return has_more || s->ready_first || s->dirty_first || s->dirty_queue_first || !list_is_empty(&s->wheel.ripe);
 }
 
 void shard_stop(struct shard *s, mono_ms grace_ms, void (*on_stopped)(void *ctx), void *ctx)

@@ -31,6 +31,7 @@
 #include "core/delayed.h"
 #include "core/limits.h"
 #include "core/loop.h"
+#include "core/memory.h"
 #include "core/msg.h"
 #include "core/queue.h"
 #include "core/retained.h"
@@ -95,6 +96,7 @@ struct shard_config {
     struct mem_heap *heap; /* borrowed; the shard's accounts hang off it */
     struct store *store;   /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
     struct limits limits;
+    uint64_t ram_bytes; /* of the machine, for the memory marks; 0: unknown */
     uint64_t seed;     /* tables and generated names; the simulator's seed */
     struct auth *auth; /* borrowed: who can prove who they are (core/auth.h); NULL: nobody */
     const char
@@ -118,6 +120,7 @@ struct shard {
     struct limits limits;
     struct shard_config config;
     struct stats stats;
+    struct memory memory;
     uint64_t close_n[CLOSE_N]; /* connections ended, by reason */
     struct rng rng;
     uint64_t seed;
@@ -140,9 +143,13 @@ struct shard {
 
     struct store *store;
     lsn_t lsn_last, lsn_durable;
+    mono_ms store_due;   /* when the store wants to be called again */
+    struct queue *unit_first; /* queues whose first entry waits for the disk (core/dispatch.c) */
+    struct list holding; /* sessions whose deliveries wait for the disk: struct away, holding */
     bool store_failed;
     struct store_target *store_target; /* scratch of the record being made */
     uint32_t store_target_n, store_target_cap;
+    bool store_is_live; /* each of these has somebody who takes it now */
 
     mono_ms now;         /* of this turn */
     struct ref *reading; /* while an adapter's on_bytes runs: the chunk its input lies in */
@@ -191,15 +198,16 @@ static inline bool shard_should_flush(const struct shard *s)
 #define LSN_FAILED UINT64_MAX
 lsn_t shard_append(struct shard *s, const struct store_rec *rec);
 
-/* shard_store_target: one more target for the record being made; false when out of memory. */
-bool shard_store_target(struct shard *s, uint64_t queue, uint32_t set);
+/* shard_store_target: one more target for the record being made: q with this binding set, or NULL: a message that
+ * waits for its delay. False when out of memory. Good until q's sets change. */
+bool shard_store_target(struct shard *s, const struct queue *q, uint32_t set);
 
 /* shard_mark_dirty, shard_mark_ready: put on the turn's lists, once. */
 void shard_mark_dirty(struct shard *s, struct conn *c);
 void shard_mark_ready(struct shard *s, struct conn *c);
 
 /* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
-enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS, TIMER_QUEUE };
+enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS, TIMER_QUEUE, TIMER_MEMORY };
 
 /* shard_arm: (re)arms; MONO_NEVER disarms. */
 void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);

@@ -48,12 +48,19 @@
     X(DEAD_LETTERED, counter, "messages published to a dead-letter exchange")                                          \
     X(TX_COMMITTED, counter, "transactions committed")                                                                 \
     X(TX_ABORTED, counter, "transactions aborted, refused or left open")                                               \
+    X(PAUSES_MEMORY, counter, "times a connection was not read because memory was short (memory_high_mark)")           \
+    X(REFUSED_MEMORY, counter, "messages refused because memory was short (memory_hard_mark)")                         \
+    X(PAGED, gauge, "messages waiting that are on disk only")                                                          \
+    X(PAGED_OUT, counter, "messages that left memory while they waited")                                               \
+    X(PAGED_IN, counter, "messages read back from disk to be delivered")                                               \
     X(PAUSES, counter, "times a connection was not read because it published faster than a rate limit")                \
     X(DROP_FULL, counter, "dropped: the queue was full (drop-new)")                                                    \
     X(DROP_HEAD, counter, "dropped: the queue was full, its oldest went (drop-head)")                                  \
     X(DROP_EXPIRED, counter, "dropped: message expiry or TTL")                                                         \
     X(DROP_OFFLINE, counter, "dropped: QoS 0 for a session without a connection")                                      \
     X(DROP_NOMEM, counter, "dropped: out of memory")                                                                   \
+    X(DROP_MEMORY, counter, "dropped: QoS 0 that would have had to wait while memory was short (memory_hard_mark)")    \
+    X(DROP_LOST, counter, "dropped: the disk did not give it back")                                                    \
     X(DROP_REJECTED, counter, "dropped: a consumer rejected it and there is no dead-letter exchange")                  \
     X(DROP_RETURNED, counter, "dropped: came back more often than x-delivery-limit, and no dead-letter exchange")      \
     X(DROP_CYCLE, counter, "dropped: a dead letter on its way back to where it died")                                  \

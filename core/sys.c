@@ -6,6 +6,7 @@
  *     loads[] averages of them  │    every sys_interval_s: one value per row, all of one instant
  *     stat_table[]              ├──► the same as it was said last?  yes: nothing
  *     close reasons             │                                   no:  broker_publish_shard ─► retained set
+ *     log[]   of the store      │
  *     memory accounts           ┘                                                             └► who is subscribed
  *
  * A load is a moving average per minute, as mosquitto has it: with x per minute since the last round, which was dt ago,
@@ -30,10 +31,13 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/broker.h"
 #include "core/shard.h"
+#include "core/store.h"
 
 /* ---- the tables --------------------------------------------------------------------------------------------- */
 
@@ -105,16 +109,42 @@ static const struct source loads[] = {
 };
 /* clang-format on */
 
+/* What the store has done since the start (core/store.h); zeros without a log. */
+static const struct {
+    const char *topic, *text;
+    uint32_t offset; /* in struct store_stats */
+} log_rows[] = {
+#define LOG(member) (uint32_t) offsetof(struct store_stats, member)
+    {"records", "records handed to the log", LOG(records)},
+    {"consumed", "of these never written: settled before their batch was", LOG(consumed)},
+    {"published_bytes", "bytes of topic, attributes and payload of the messages handed to the log",
+     LOG(published_bytes)},
+    {"written_bytes", "bytes written to the log, everything but zeros", LOG(written_bytes)},
+    {"batches", "batches written", LOG(batches)},
+    {"syncs", "times a file was synced", LOG(syncs)},
+    {"copied", "records written again to give space back", LOG(copied)},
+    {"fetched", "messages read back from the disk", LOG(fetched)},
+    {"disk_bytes", "size of all files of the log now", LOG(disk_bytes)},
+    {"living", "records that still mean something", LOG(living_n)},
+    {"replayed", "records found at the start", LOG(replayed)},
+    {"damaged_bytes", "bytes found damaged at the start, and set aside", LOG(damaged_bytes)},
+#undef LOG
+};
+
 static const unsigned period_min[] = {1, 5, 15};
 
 /* The rows: the tables one behind the other. */
 enum {
     LOADS_N = ARRAY_N(loads),
     PERIODS_N = ARRAY_N(period_min),
+    LOG_ROWS_N = ARRAY_N(log_rows),
+    LOG_MORE_N = 3, /* behind them: those of log_more */
     AT_LOADS = ARRAY_N(names),
     AT_STATS = AT_LOADS + LOADS_N * PERIODS_N,
     AT_CLOSED = AT_STATS + STAT_N,
-    AT_MEMORY = AT_CLOSED + CLOSE_N - 1, /* all reasons but CLOSE_NONE, the first */
+    AT_LOG = AT_CLOSED + CLOSE_N - 1, /* all reasons but CLOSE_NONE, the first */
+    AT_LOG_MORE = AT_LOG + LOG_ROWS_N,
+    AT_MEMORY = AT_LOG_MORE + LOG_MORE_N,
     ROWS_N = AT_MEMORY + MEM_N,
 };
 
@@ -178,6 +208,36 @@ static uint64_t source_value(const struct sys *y, const struct source *from)
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
+/* What is made of the store's statistics. */
+static const struct {
+    const char *topic, *text;
+    enum form form;
+} log_more[LOG_MORE_N] = {
+    {"written_per_published_byte", "written_bytes divided by published_bytes", FORM_HUNDREDTHS},
+    {"is_full", "1 while messages are refused because there is no room on the disk, else 0", FORM_NUMBER},
+    {"has_failed", "1 once a write has failed: nothing durable is accepted until a restart, else 0", FORM_NUMBER},
+};
+
+static uint64_t log_value(const struct shard *s, unsigned i)
+{
+    static const struct store_stats nothing;
+    const struct store_stats *st = s->store ? &s->store->stats : &nothing;
+    uint64_t n = 0;
+    if (i < LOG_ROWS_N) {
+        memcpy(&n, (const char *)st + log_rows[i].offset, sizeof n);
+        return n;
+    }
+    switch (i - LOG_ROWS_N) {
+    case 0:
+        return st->published_bytes ? (uint64_t)((double)st->written_bytes * 100 / (double)st->published_bytes + 0.5)
+                                   : 0;
+    case 1:
+        return st->is_full;
+    default:
+        return s->store_failed;
+    }
+}
+
 static uint64_t row_value(const struct sys *y, unsigned i)
 {
     const struct shard *s = y->shard;
@@ -187,8 +247,10 @@ static uint64_t row_value(const struct sys *y, unsigned i)
         return (uint64_t)(y->load[(i - AT_LOADS) / PERIODS_N][(i - AT_LOADS) % PERIODS_N] * 100 + 0.5);
     if (i < AT_CLOSED)
         return s->stats.v[i - AT_STATS];
-    if (i < AT_MEMORY)
+    if (i < AT_LOG)
         return s->close_n[i - AT_CLOSED + 1];
+    if (i < AT_MEMORY)
+        return log_value(s, i - AT_LOG);
     return s->mem[i - AT_MEMORY].bytes;
 }
 
@@ -215,8 +277,12 @@ static void row_name(unsigned i, char out[SYS_TOPIC_BYTES])
                      period_min[(i - AT_LOADS) % PERIODS_N]);
     else if (i < AT_CLOSED)
         n = snprintf(out, cap, "%sweir/%s", root, stat_table[i - AT_STATS].name);
-    else if (i < AT_MEMORY)
+    else if (i < AT_LOG)
         n = snprintf(out, cap, "%sweir/closed/%s", root, close_name((enum close_reason)(i - AT_CLOSED + 1)));
+    else if (i < AT_LOG_MORE)
+        n = snprintf(out, cap, "%sweir/log/%s", root, log_rows[i - AT_LOG].topic);
+    else if (i < AT_MEMORY)
+        n = snprintf(out, cap, "%sweir/log/%s", root, log_more[i - AT_LOG_MORE].topic);
     else
         n = snprintf(out, cap, "%sweir/memory/%s", root, account_name(i - AT_MEMORY));
     BUG_ON(n <= 0 || (size_t)n >= cap);
@@ -237,9 +303,13 @@ bool sys_topic_get(unsigned i, struct sys_topic *out)
                  period_min[(i - AT_LOADS) % PERIODS_N]);
     else if (i < AT_CLOSED)
         snprintf(out->text, cap, "%s", stat_table[i - AT_STATS].text);
-    else if (i < AT_MEMORY)
+    else if (i < AT_LOG)
         snprintf(out->text, cap, "connections that ended because: %s",
                  close_text((enum close_reason)(i - AT_CLOSED + 1)));
+    else if (i < AT_LOG_MORE)
+        snprintf(out->text, cap, "%s", log_rows[i - AT_LOG].text);
+    else if (i < AT_MEMORY)
+        snprintf(out->text, cap, "%s", log_more[i - AT_LOG_MORE].text);
     else
         snprintf(out->text, cap, "bytes of memory in the account \"%s\"", account_name(i - AT_MEMORY));
     return true;
@@ -249,7 +319,9 @@ static enum form row_form(unsigned i)
 {
     if (i < AT_LOADS)
         return names[i].form;
-    return i < AT_STATS ? FORM_HUNDREDTHS : FORM_NUMBER;
+    if (i < AT_STATS)
+        return FORM_HUNDREDTHS;
+    return i >= AT_LOG_MORE && i < AT_MEMORY ? log_more[i - AT_LOG_MORE].form : FORM_NUMBER;
 }
 
 /* row_put: the value as text; its bytes. */

@@ -2,11 +2,16 @@
 /*
  * store_living.c: which records of a log still mean something, worked out from the whole log by definition and without
  * any care for speed: what store_suite.c compares replays with. Included there.
+ *
+ * A log is looked at through a `story`: the records that count, in the order in which they count. Most stories are the
+ * log's beginning; a store that writes some records behind others, or some not at all, can leave other ones behind when
+ * it is cut off (store_random.c).
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "core/attrs.h"
 #include "core/base/buf.h"
 #include "core/base/rng.h"
 #include "core/exchange.h"
@@ -19,23 +24,42 @@
 static const char *kind_name(enum store_kind kind)
 {
     static const char *const names[] = {
-        "?",      "PUBLISH",    "SETTLE", "RETAIN",     "SESSION",  "SESSION_END",  "QUEUE", "QUEUE_END", "BIND",
-        "UNBIND", "RX_RELEASE", "MEMBER", "MEMBER_END", "EXCHANGE", "EXCHANGE_END", "TX",    "TX_END"};
+        "?",      "PUBLISH", "SETTLE",     "RETAIN",   "SESSION",    "SESSION_END", "QUEUE",        "QUEUE_END",
+        "BIND",   "UNBIND",  "RX_RELEASE", "MEMBER",   "MEMBER_END", "EXCHANGE",    "EXCHANGE_END", "TX",
+        "TX_END", "SENT",    "RECEIVED",   "RETURNED", "WILL"};
     return names[kind];
 }
 
 static void put_msg(struct buf *b, const struct msg *m)
 {
     struct msgview v;
+    struct attr a;
+    size_t pos = 0;
     msg_view(m, &v);
     buf_printf(b, " " SLICE_FMT "=" SLICE_FMT, SLICE_ARG(v.topic), SLICE_ARG(v.payload));
-    if (v.attrs.len != 0)
-        buf_printf(b, " attrs=" SLICE_FMT, SLICE_ARG(v.attrs));
+    while (attr_next(v.attrs, &pos, &a))
+        buf_printf(b, " [%u " SLICE_FMT ":" SLICE_FMT "]", a.id, SLICE_ARG(a.key), SLICE_ARG(a.value));
     buf_printf(b, " qos=%u flags=%u", v.qos, v.flags);
     if (v.expires_at != 0)
         buf_printf(b, " expires=%llu", (unsigned long long)v.expires_at);
     if (v.publisher != 0)
         buf_printf(b, " by=%llu", (unsigned long long)v.publisher);
+    if (v.exchange != 0)
+        buf_printf(b, " exchange=%u", v.exchange);
+    if (v.priority != 0)
+        buf_printf(b, " priority=%u", v.priority);
+}
+
+static void put_flag(struct buf *b, bool is_set, const char *name)
+{
+    if (is_set)
+        buf_printf(b, " %s", name);
+}
+
+static void put_number(struct buf *b, const char *name, uint64_t n)
+{
+    if (n != 0)
+        buf_printf(b, " %s=%llu", name, (unsigned long long)n);
 }
 
 static void put_policy(struct buf *b, const struct queue_policy *p)
@@ -43,9 +67,22 @@ static void put_policy(struct buf *b, const struct queue_policy *p)
     buf_printf(b, " len=%llu bytes=%llu ttl=%llu", (unsigned long long)p->len_max, (unsigned long long)p->bytes_max,
                (unsigned long long)p->ttl_ms);
     buf_printf(b, " dead='" SLICE_FMT "'/'" SLICE_FMT "'", SLICE_ARG(p->dead_exchange), SLICE_ARG(p->dead_key));
-    buf_printf(b, " limit=%u overflow=%u%s%s%s%s", p->delivery_limit, p->overflow, p->has_ttl ? " has_ttl" : "",
-               p->has_dead_exchange ? " has_dead" : "", p->durable ? " durable" : "",
-               p->single_active ? " single" : "");
+    buf_printf(b, " limit=%u overflow=%u", p->delivery_limit, p->overflow);
+    put_number(b, "expires", p->expires_ms);
+    put_number(b, "retry_min", p->retry_min_ms);
+    put_number(b, "retry_max", p->retry_max_ms);
+    put_number(b, "ack", p->ack_ms);
+    put_number(b, "given", p->given);
+    put_number(b, "priorities", p->priority_max);
+    put_flag(b, p->has_ttl, "has_ttl");
+    put_flag(b, p->has_dead_exchange, "has_dead");
+    put_flag(b, p->has_dead_key, "has_dead_key");
+    put_flag(b, p->has_delivery_limit, "has_limit");
+    put_flag(b, p->durable, "durable");
+    put_flag(b, p->exclusive, "exclusive");
+    put_flag(b, p->auto_delete, "auto-delete");
+    put_flag(b, p->single_active, "single");
+    put_flag(b, p->keep_qos0, "qos0");
 }
 
 static void put_exchange(struct buf *b, const struct exchange_spec *x)
@@ -55,41 +92,74 @@ static void put_exchange(struct buf *b, const struct exchange_spec *x)
                x->auto_delete ? " auto-delete" : "", x->internal ? " internal" : "");
 }
 
-static void put_rec(struct buf *b, const struct store_rec *r)
+static void put_target(struct buf *b, const struct store_target *t)
 {
-    buf_printf(b, "%llu %s", (unsigned long long)r->lsn, kind_name(r->kind));
+    buf_printf(b, " %llu", (unsigned long long)t->queue);
+    for (unsigned i = 0; i < t->sub_id_n; i++)
+        buf_printf(b, "%s%u", i == 0 ? "/" : ",", t->sub_id[i]);
+    if (t->plain != 0)
+        buf_printf(b, " plain=%u", t->plain);
+    if (t->progress != STORE_WAITS)
+        buf_printf(b, " %s=%u", t->progress == STORE_WAS_SENT ? "sent" : "received", t->ticket);
+    if (t->progress != STORE_WAITS && t->session != 0)
+        buf_printf(b, " of %llu", (unsigned long long)t->session);
+    if (t->returns != 0)
+        buf_printf(b, " returns=%u", t->returns);
+}
+
+static void put_publish_text(struct buf *b, const struct store_rec *r)
+{
+    if (r->msg != NULL)
+        put_msg(b, r->msg);
+    if (r->target_n != 0)
+        buf_printf(b, " ->");
+    for (uint32_t i = 0; i < r->target_n; i++)
+        put_target(b, &r->target[i]);
+    if (r->target_n == 1 && r->target[0].queue == 0)
+        buf_printf(b, " through '" SLICE_FMT "' at %llu", SLICE_ARG(r->name), (unsigned long long)r->due);
+    if (r->rx_id != 0)
+        buf_printf(b, " rx=%llu/%u", (unsigned long long)r->session, r->rx_id);
+    if (r->of != 0)
+        buf_printf(b, " of=%llu", (unsigned long long)r->of);
+    if (r->flags & STORE_PUBLISH_REPLAYED)
+        buf_printf(b, " replayed");
+}
+
+/* put_rec: a line; number is what it is called. */
+static void put_rec(struct buf *b, const struct store_rec *r, uint64_t number)
+{
+    buf_printf(b, "%llu %s", (unsigned long long)number, kind_name(r->kind));
     switch (r->kind) {
     case STORE_PUBLISH:
-        if (r->msg != NULL)
-            put_msg(b, r->msg);
-        for (uint32_t i = 0; i < r->target_n; i++)
-            buf_printf(b, "%s %llu:%u", i ? "" : " ->", (unsigned long long)r->target[i].queue, r->target[i].set);
-        if (r->rx_id != 0)
-            buf_printf(b, " rx=%llu/%u", (unsigned long long)r->session, r->rx_id);
-        if (r->of != 0)
-            buf_printf(b, " of=%llu", (unsigned long long)r->of);
+        put_publish_text(b, r);
         break;
     case STORE_RETAIN:
         put_msg(b, r->msg);
         break;
+    case STORE_WILL:
+        buf_printf(b, " of %llu delay=%u", (unsigned long long)r->session, r->expiry_s);
+        put_msg(b, r->msg);
+        break;
     case STORE_SESSION:
         buf_printf(b, " %llu " SLICE_FMT " expiry=%u", (unsigned long long)r->session, SLICE_ARG(r->name), r->expiry_s);
+        put_number(b, "away", r->due);
         break;
     case STORE_QUEUE:
         buf_printf(b, " %llu '" SLICE_FMT "' of %llu", (unsigned long long)r->queue, SLICE_ARG(r->name),
                    (unsigned long long)r->session);
-        if (r->flags != 0)
-            buf_printf(b, " flags=%u", r->flags);
+        put_number(b, "flags", r->flags);
         if (r->policy != NULL)
             put_policy(b, r->policy);
         break;
     case STORE_EXCHANGE:
         buf_printf(b, " " SLICE_FMT, SLICE_ARG(r->name));
+        put_number(b, "number", r->queue);
         put_exchange(b, r->exchange);
         break;
     case STORE_BIND:
         buf_printf(b, " %llu " SLICE_FMT " " SLICE_FMT " qos=%u sub=%u flags=%u", (unsigned long long)r->queue,
                    SLICE_ARG(r->name), SLICE_ARG(r->key), r->qos, r->sub_id, r->flags);
+        put_number(b, "of", r->session);
         if (r->to.len != 0)
             buf_printf(b, " to " SLICE_FMT, SLICE_ARG(r->to));
         break;
@@ -106,51 +176,65 @@ static void put_rec(struct buf *b, const struct store_rec *r)
 
 /* ---- the whole log ------------------------------------------------------------------------------------------ */
 
-#define LOG_MAX 400
+#define LOG_MAX 300
 #define NUMBERS 6u /* of sessions, queues, topics */
 
 struct logged {
-    struct store_rec rec;
+    struct store_rec rec; /* lsn: its number in the log, from 1 on; `of` names others so */
     struct store_target target[3];
+    uint32_t sub_id[3][2];
     struct queue_policy policy;
     struct exchange_spec exchange;
     char name[16], key[16], to[16], payload[16];
+    bool is_lost; /* it did not survive a crash */
 };
 
 struct whole_log {
     struct logged v[LOG_MAX];
     unsigned n;
-    lsn_t kept;                                /* this many were durable when this life began */
-    uint64_t session[NUMBERS], queue[NUMBERS]; /* living ones by place, 0: none */
+    unsigned kept;                                /* this many were durable when this life began */
+    unsigned submitted[2 * LOG_MAX], submitted_n; /* of this life: how many records there were at each submit */
+    uint64_t session[NUMBERS], queue[NUMBERS];    /* living ones by place, 0: none */
     uint64_t number;
-    unsigned unit; /* the STORE_TX of an unfinished unit is number unit - 1; 0: there is none */
+    unsigned unit; /* the STORE_TX of an unfinished unit is number unit; 0: there is none */
 };
 
-static bool is_ended(const struct whole_log *w, unsigned n, enum store_kind end_kind, uint64_t number)
+struct story {
+    const struct store_rec *v[LOG_MAX];
+    unsigned n;
+};
+
+static bool is_note(enum store_kind kind)
 {
-    for (unsigned i = 0; i < n; i++) {
-        const struct store_rec *r = &w->v[i].rec;
+    return kind == STORE_SETTLE || kind == STORE_SENT || kind == STORE_RECEIVED || kind == STORE_RETURNED;
+}
+
+static bool is_ended(const struct story *w, enum store_kind end_kind, uint64_t number)
+{
+    for (unsigned i = 0; i < w->n; i++) {
+        const struct store_rec *r = w->v[i];
         if (r->kind == end_kind && (end_kind == STORE_SESSION_END ? r->session : r->queue) == number)
             return true;
     }
     return false;
 }
 
-static bool queue_is_ended(const struct whole_log *w, unsigned n, uint64_t queue)
+static bool queue_is_ended(const struct story *w, uint64_t queue)
 {
-    for (unsigned i = 0; i < n; i++) {
-        const struct store_rec *r = &w->v[i].rec;
+    for (unsigned i = 0; i < w->n; i++) {
+        const struct store_rec *r = w->v[i];
         if (r->kind == STORE_QUEUE && r->queue == queue && r->session != 0 &&
-            is_ended(w, n, STORE_SESSION_END, r->session))
+            is_ended(w, STORE_SESSION_END, r->session))
             return true;
     }
-    return is_ended(w, n, STORE_QUEUE_END, queue);
+    return is_ended(w, STORE_QUEUE_END, queue);
 }
 
 static bool is_same_thing(const struct store_rec *a, const struct store_rec *b)
 {
     switch (a->kind) {
     case STORE_SESSION:
+    case STORE_WILL:
         return a->session == b->session;
     case STORE_QUEUE:
         return a->queue == b->queue;
@@ -180,68 +264,77 @@ static bool undoes(const struct store_rec *o, const struct store_rec *r)
     }
 }
 
-/* put_thing: session, queue, exchange or binding number i, if it is the first of its kind since the last end, as last
- * changed. */
-static void put_thing(const struct whole_log *w, unsigned n, unsigned i, struct buf *out)
+/* put_thing: record i, which is about a session, queue, exchange, binding, member or will, if it is the last word. */
+static void put_thing(const struct story *w, unsigned i, struct buf *out)
 {
-    const struct store_rec *r = &w->v[i].rec, *content = r;
-    bool of_session = r->kind == STORE_SESSION || r->kind == STORE_MEMBER;
-    bool of_queue = r->kind != STORE_SESSION && r->queue != 0;
-    if ((of_session && is_ended(w, n, STORE_SESSION_END, r->session)) || (of_queue && queue_is_ended(w, n, r->queue)))
+    const struct store_rec *r = w->v[i];
+    bool of_session = r->kind == STORE_SESSION || r->kind == STORE_MEMBER || r->kind == STORE_WILL;
+    bool of_queue = (r->kind == STORE_QUEUE || r->kind == STORE_MEMBER || r->kind == STORE_BIND) && r->queue != 0;
+    if ((of_session && is_ended(w, STORE_SESSION_END, r->session)) || (of_queue && queue_is_ended(w, r->queue)))
         return;
-    for (unsigned j = 0; j < n; j++) {
-        const struct store_rec *o = &w->v[j].rec;
-        if (undoes(o, r)) {
-            if (j > i)
-                return;
-            continue;
-        }
-        if (o->kind != r->kind || !is_same_thing(r, o))
-            continue;
-        bool ended_between = false;
-        for (unsigned k = j; k < i; k++)
-            ended_between |= undoes(&w->v[k].rec, r);
-        if (j < i && !ended_between)
-            return; /* a change of that one */
-        if (j > i)
-            content = o;
+    if (r->kind == STORE_WILL && r->msg == NULL)
+        return;
+    for (unsigned j = i + 1; j < w->n; j++) {
+        const struct store_rec *o = w->v[j];
+        if (undoes(o, r) || (o->kind == r->kind && is_same_thing(r, o)))
+            return;
     }
-    struct store_rec view = *content;
-    view.lsn = r->lsn;
-    put_rec(out, &view);
+    put_rec(out, r, r->lsn);
 }
 
-static void put_publish(const struct whole_log *w, unsigned n, unsigned i, struct buf *out)
+/* follow: what the notes say of a target. False: it is settled. */
+static bool follow(const struct story *w, const struct store_rec *r, struct store_target *t)
 {
-    struct store_rec view = w->v[i].rec;
-    struct store_target left[3];
-    uint32_t left_n = 0;
-    for (uint32_t t = 0; t < view.target_n; t++) {
-        bool is_left = !queue_is_ended(w, n, view.target[t].queue);
-        for (unsigned j = i; j < n; j++) {
-            const struct store_rec *o = &w->v[j].rec;
-            bool settles = o->kind == STORE_SETTLE || o->kind == STORE_PUBLISH; /* a dead letter's */
-            if (settles && o->of == view.lsn && o->queue == view.target[t].queue)
-                is_left = false;
+    for (unsigned j = 0; j < w->n; j++) {
+        const struct store_rec *o = w->v[j];
+        if (o->of != r->lsn || o->queue != t->queue)
+            continue;
+        if (o->kind == STORE_SETTLE || o->kind == STORE_PUBLISH) /* a dead letter's */
+            return false;
+        if (o->kind == STORE_SENT) {
+            t->progress = STORE_WAS_SENT;
+            t->ticket = o->ticket;
+            t->session = o->session;
+        } else if (o->kind == STORE_RECEIVED) {
+            t->progress = STORE_WAS_RECEIVED;
+        } else if (o->kind == STORE_RETURNED) {
+            t->progress = STORE_WAITS;
+            t->ticket = 0;
+            t->session = 0;
+            t->returns = o->returns;
         }
-        if (is_left)
-            left[left_n++] = view.target[t];
     }
-    for (unsigned j = i + 1; j < n && view.rx_id != 0; j++) {
-        const struct store_rec *o = &w->v[j].rec;
-        bool releases = (o->kind == STORE_RX_RELEASE || o->kind == STORE_PUBLISH) && o->session == view.session &&
-                        o->rx_id == w->v[i].rec.rx_id;
-        if (releases || (o->kind == STORE_SESSION_END && o->session == view.session))
-            view.rx_id = 0;
+    return !queue_is_ended(w, t->queue);
+}
+
+static bool is_released(const struct story *w, unsigned i)
+{
+    const struct store_rec *r = w->v[i];
+    for (unsigned j = i + 1; j < w->n; j++) {
+        const struct store_rec *o = w->v[j];
+        bool frees = o->kind == STORE_RX_RELEASE || o->kind == STORE_PUBLISH;
+        if (frees && o->session == r->session && o->rx_id == r->rx_id)
+            return true;
     }
-    if (left_n == 0 && view.rx_id == 0)
-        return;
-    view.target = left;
-    view.target_n = left_n;
-    view.of = 0;
-    if (left_n == 0)
-        view.msg = NULL;
-    put_rec(out, &view);
+    return is_ended(w, STORE_SESSION_END, r->session);
+}
+
+/* living_publish: what is left of publish i, its targets into left[3]. False: nothing. */
+static bool living_publish(const struct story *w, unsigned i, struct store_rec *out, struct store_target *left)
+{
+    *out = *w->v[i];
+    out->target_n = 0;
+    out->target = left;
+    for (uint32_t t = 0; t < w->v[i]->target_n; t++) {
+        left[out->target_n] = w->v[i]->target[t];
+        out->target_n += follow(w, w->v[i], &left[out->target_n]);
+    }
+    if (out->rx_id != 0 && is_released(w, i))
+        out->rx_id = 0;
+    out->of = 0;
+    if (out->target_n == 0)
+        out->msg = NULL;
+    return out->target_n != 0 || out->rx_id != 0;
 }
 
 static bool retains(const struct store_rec *r)
@@ -249,114 +342,75 @@ static bool retains(const struct store_rec *r)
     return r->kind == STORE_RETAIN || (r->kind == STORE_PUBLISH && (r->flags & STORE_PUBLISH_RETAINED) != 0);
 }
 
-static void put_retain(const struct whole_log *w, unsigned n, unsigned i, struct buf *out)
+static struct slice topic_of(const struct store_rec *r)
 {
-    const struct msg *m = w->v[i].rec.msg;
-    for (unsigned j = i + 1; j < n; j++) {
-        const struct msg *o = w->v[j].rec.msg;
-        if (retains(&w->v[j].rec) && o->topic_len == m->topic_len && memcmp(o->bytes, m->bytes, m->topic_len) == 0)
-            return;
-    }
-    if (m->payload_len != 0)
-        put_rec(out, &(struct store_rec){.kind = STORE_RETAIN, .lsn = w->v[i].rec.lsn, .msg = m});
+    return r->msg != NULL ? slice_make(r->msg->bytes, r->msg->topic_len) : r->name;
 }
 
-/* put_living: by definition, what the first n records of the log amount to. */
-static void put_living(const struct whole_log *w, unsigned n, struct buf *out)
+static void put_retain(const struct story *w, unsigned i, struct buf *out)
 {
+    const struct store_rec *r = w->v[i];
+    for (unsigned j = i + 1; j < w->n; j++) {
+        if (retains(w->v[j]) && slice_eq(topic_of(w->v[j]), topic_of(r)))
+            return;
+    }
+    if (r->msg != NULL && r->msg->payload_len != 0)
+        put_rec(out, &(struct store_rec){.kind = STORE_RETAIN, .msg = r->msg}, r->lsn);
+}
+
+static void put_message(const struct story *w, unsigned i, struct buf *out)
+{
+    struct store_target left[3];
+    struct store_rec view;
+    if (w->v[i]->kind == STORE_PUBLISH && living_publish(w, i, &view, left))
+        put_rec(out, &view, view.lsn);
+    if (retains(w->v[i]))
+        put_retain(w, i, out);
+}
+
+/* put_living: by definition, what the story amounts to, in the order of core/store.h. */
+static void put_living(const struct story *w, struct buf *out)
+{
+    static const enum store_kind sorts[] = {STORE_EXCHANGE, STORE_SESSION, STORE_QUEUE,
+                                            STORE_BIND,     STORE_MEMBER,  STORE_WILL};
     buf_clear(out);
-    for (unsigned i = 0; i < n; i++) {
-        switch (w->v[i].rec.kind) {
-        case STORE_SESSION:
-        case STORE_QUEUE:
-        case STORE_EXCHANGE:
-        case STORE_BIND:
-        case STORE_MEMBER:
-            put_thing(w, n, i, out);
-            break;
-        case STORE_PUBLISH:
-            put_publish(w, n, i, out);
-            if (retains(&w->v[i].rec))
-                put_retain(w, n, i, out);
-            break;
-        case STORE_RETAIN:
-            put_retain(w, n, i, out);
-            break;
-        default:
-            break;
+    for (unsigned k = 0; k < ARRAY_N(sorts); k++) {
+        for (unsigned i = 0; i < w->n; i++) {
+            if (w->v[i]->kind == sorts[k])
+                put_thing(w, i, out);
         }
+    }
+    for (unsigned i = 0; i < w->n; i++) {
+        if (w->v[i]->kind == STORE_PUBLISH || w->v[i]->kind == STORE_RETAIN)
+            put_message(w, i, out);
     }
     buf_put_u8(out, 0);
 }
 
-/* log_void: the records of the unit whose STORE_TX is number at .. n mean nothing: they never were. */
-static void log_void(struct whole_log *w, unsigned at, unsigned n)
+/* story_whole: leaves out units that are void, and one without its end. */
+static void story_whole(struct story *w)
 {
-    for (unsigned i = at; i < n; i++) {
-        w->v[i].rec.kind = STORE_RX_RELEASE; /* of nobody */
-        w->v[i].rec.session = 0;
-        w->v[i].rec.of = 0;
+    unsigned n = 0, unit = 0;
+    bool in_unit = false;
+    for (unsigned i = 0; i < w->n; i++) {
+        const struct store_rec *r = w->v[i];
+        if (r->kind == STORE_TX)
+            unit = n;
+        w->v[n++] = r;
+        if (r->kind == STORE_TX_END && r->flags == STORE_TX_VOID)
+            n = unit;
+        if (r->kind == STORE_TX || r->kind == STORE_TX_END)
+            in_unit = r->kind == STORE_TX;
     }
+    w->n = in_unit ? unit : n;
 }
 
-/* log_tear: the log ends behind n records: a unit that is not complete there is void. */
-static void log_tear(struct whole_log *w, unsigned n)
+/* story_begin: the first n records of the log, without those that were lost. */
+static void story_begin(struct story *out, const struct whole_log *w, unsigned n)
 {
-    for (unsigned i = n; i-- > 0;) {
-        if (w->v[i].rec.kind == STORE_TX_END)
-            return;
-        if (w->v[i].rec.kind == STORE_TX) {
-            log_void(w, i, n);
-            return;
-        }
+    out->n = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (!w->v[i].is_lost)
+            out->v[out->n++] = &w->v[i].rec;
     }
-}
-
-/* log_forget_ended: queues whose session has just ended are gone: nothing is published to them any more. */
-static void log_forget_ended(struct whole_log *w)
-{
-    for (unsigned i = 0; i < NUMBERS; i++) {
-        if (w->queue[i] != 0 && queue_is_ended(w, w->n, w->queue[i]))
-            w->queue[i] = 0;
-    }
-}
-
-/* log_cut: only the first n records ever were. */
-static void log_cut(struct whole_log *w, unsigned n)
-{
-    while (w->n > n) {
-        w->n--;
-        if (w->v[w->n].rec.msg != NULL)
-            msg_drop(w->v[w->n].rec.msg);
-    }
-    w->unit = 0;
-    memset(w->session, 0, sizeof(w->session));
-    memset(w->queue, 0, sizeof(w->queue));
-    for (unsigned i = 0; i < n; i++) { /* what is left of the living, at any places */
-        const struct store_rec *r = &w->v[i].rec;
-        if (r->kind == STORE_SESSION && !is_ended(w, n, STORE_SESSION_END, r->session))
-            w->session[r->session % NUMBERS] = r->session;
-        if (r->kind == STORE_QUEUE && !queue_is_ended(w, n, r->queue))
-            w->queue[r->queue % NUMBERS] = r->queue;
-    }
-}
-
-/* invent_publish: targets among the living queues from place `first` on, an inbound id or not, a dead letter or not. */
-static void invent_publish(const struct whole_log *w, struct rng *rng, struct logged *l, unsigned first)
-{
-    struct store_rec *r = &l->rec;
-    for (unsigned i = 0; i < 3; i++) {
-        unsigned place = (first + i) % NUMBERS;
-        if (w->queue[place] != 0 && rng_chance(rng, 60))
-            l->target[r->target_n++] = (struct store_target){w->queue[place], rng_below(rng, 9)};
-    }
-    r->target = l->target;
-    if (r->session == 0 || rng_chance(rng, 50))
-        r->session = r->rx_id = 0;
-    r->queue = 0;
-    if (w->n == 0 || rng_chance(rng, 75))
-        return;
-    r->of = 1 + rng_below(rng, w->n); /* a dead letter */
-    if (w->v[r->of - 1].rec.target_n != 0)
-        r->queue = w->v[r->of - 1].target[rng_below(rng, w->v[r->of - 1].rec.target_n)].queue;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/base/check.h"
+#include "tests/sim/crash_world.h"
 #include "tests/sim/stage.h"
 #include "tests/sim/world.h"
 
@@ -56,8 +57,8 @@ static void replay_command(enum seed_game game, uint64_t seed, uint32_t steps, c
     char *slash = strrchr(self, '/');
     if (slash)
         *slash = 0;
-    size_t len = (size_t)snprintf(out, cap, "%s/sim%s --seed %llu", self, game == GAME_STAGE ? " --queues" : "",
-                                  (unsigned long long)seed);
+    static const char *const which[] = {[GAME_WORLD] = "", [GAME_STAGE] = " --queues", [GAME_CRASH] = " --crash"};
+    size_t len = (size_t)snprintf(out, cap, "%s/sim%s --seed %llu", self, which[game], (unsigned long long)seed);
     if (steps)
         snprintf(out + len, cap - len, " --steps %u", steps);
 }
@@ -81,7 +82,9 @@ bool seeds_run_one(enum seed_game game, uint64_t seed, uint32_t steps, bool verb
 {
     char why[256], command[320];
     arm(game, seed, steps);
-    bool ok = (game == GAME_WORLD ? world_run : stage_run)(seed, steps, verbose, why, sizeof(why));
+    bool (*const play[])(uint64_t, uint32_t, bool, char *, size_t) = {
+        [GAME_WORLD] = world_run, [GAME_STAGE] = stage_run, [GAME_CRASH] = crash_run};
+    bool ok = play[game](seed, steps, verbose, why, sizeof(why));
     alarm(0);
     last_words.is_armed = 0;
     if (!ok) {

@@ -10,8 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What is played with a seed: world_run (everything goes wrong), or stage_run (queues, compared exactly). */
-enum seed_game { GAME_WORLD, GAME_STAGE };
+/* What is played with a seed: world_run (everything goes wrong), stage_run (queues, compared exactly), or crash_run
+ * (the broker dies again and again). */
+enum seed_game { GAME_WORLD, GAME_STAGE, GAME_CRASH };
 
 /* seeds_run_one: plays a seed. True when nothing was violated. */
 bool seeds_run_one(enum seed_game game, uint64_t seed, uint32_t steps, bool verbose);

@@ -4,7 +4,7 @@
  *
  *     sim --seed S             one run                    sim --seed S --verbose    with every event of it
  *     sim --seed S --seeds N   S, S+1 ... N runs          sim --seed S --steps N    N acts instead of what the seed
- * says;    --queues: the other game, tests/sim/stage.h
+ * says;    --queues: another game, tests/sim/stage.h    --crash: another one, tests/sim/crash_world.h
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: sim [--queues] --seed S [--seeds N] [--steps N] [--verbose]\n");
+    fprintf(stderr, "usage: sim [--queues | --crash] --seed S [--seeds N] [--steps N] [--verbose]\n");
     return 2;
 }
 
@@ -29,8 +29,8 @@ int main(int argc, char **argv)
             verbose = true;
             continue;
         }
-        if (strcmp(argv[i], "--queues") == 0) {
-            game = GAME_STAGE;
+        if (strcmp(argv[i], "--queues") == 0 || strcmp(argv[i], "--crash") == 0) {
+            game = argv[i][2] == 'q' ? GAME_STAGE : GAME_CRASH;
             continue;
         }
         int k = 0;

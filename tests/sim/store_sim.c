@@ -39,7 +39,7 @@ static enum err sim_reserve(struct store *store, uint64_t bytes)
 static lsn_t sim_append(struct store *store, const struct store_rec *rec)
 {
     struct store_sim *s = sim_from_store(store);
-    BUG_ON(!s->is_open || rec->kind < STORE_PUBLISH || rec->kind > STORE_TX_END);
+    BUG_ON(!s->is_open || rec->kind < STORE_PUBLISH || rec->kind >= STORE_KINDS);
     if (s->has_failed)
         return 0;
     s->records[rec->kind]++;
@@ -83,18 +83,20 @@ void store_sim_fail(struct store_sim *s)
         sim_plan(s->loop, &s->written, s->loop->now);
 }
 
-static void sim_submit(struct store *store)
+static mono_ms sim_submit(struct store *store, mono_ms now)
 {
     struct store_sim *s = sim_from_store(store);
+    UNUSED(now);
     if (s->submitted == s->last)
-        return;
+        return MONO_NEVER;
     s->submitted = s->last;
     if (s->mailbox) {
         start_write(s);
-        return;
+        return MONO_NEVER;
     }
     s->durable = s->last;
     s->store.on_durable(s->store.ctx, s->durable);
+    return MONO_NEVER;
 }
 
 static void sim_close(struct store *store)

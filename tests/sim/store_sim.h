@@ -14,6 +14,8 @@
 #include "core/store.h"
 #include "tests/sim/loop_sim.h"
 
+#define STORE_KINDS (STORE_WILL + 1u)
+
 struct store_sim {
     struct store store; /* first: what the shard gets */
     struct loop_sim *loop;
@@ -24,7 +26,7 @@ struct store_sim {
     struct sim_event written; /* the batch that the disk is busy with */
     struct letter letter;
     lsn_t last, submitted, writing, durable;
-    uint32_t records[STORE_TX_END + 1]; /* appended, by kind */
+    uint32_t records[STORE_KINDS]; /* appended, by kind */
     bool is_open, is_posted, has_failed;
 };
 

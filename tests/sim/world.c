@@ -154,6 +154,8 @@ static void check_queue(struct world *w, const struct queue *q)
     uint64_t n = q->ready_n, bytes = q->bytes;
     if ((p->len_max == 0 || n <= p->len_max) && (p->bytes_max == 0 || bytes <= p->bytes_max))
         return;
+    if (q->is_group && w->plan.store_ms_max)
+        return; /* what waited for the disk may have come back, and looks as if it had never been away */
     LIST_EACH(&q->ready, node)
     {
         const struct entry *e = LIST_ITEM(node, struct entry, node);

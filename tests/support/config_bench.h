@@ -18,7 +18,7 @@ struct bench {
 
 static inline void on_say(void *ctx, enum log_level level, const char *line)
 {
-    buf_printf(ctx, "%s: %s\n", level == LOG_ERROR ? "error" : "warning", line);
+    buf_printf(ctx, "%s: %s\n", level == LOG_WARN ? "warning" : level == LOG_ERROR ? "error" : "note", line);
 }
 
 static inline void begin(struct bench *b)

@@ -370,7 +370,7 @@ static mono_ms loop_fake_now(struct loop *l)
 
 static wall_ms loop_fake_wall(struct loop *l)
 {
-    return of_loop(l)->now + 1700000000000u;
+    return of_loop(l)->wall_at_0 + of_loop(l)->now;
 }
 
 static enum err loop_fake_io_set(struct loop *l, struct loop_io *io, unsigned interest)
@@ -501,6 +501,34 @@ static void world_free(struct fake *f)
     free(f);
 }
 
+/* life_begin: a shard on what the image has. False: out of memory, and nothing is left of it. */
+static bool life_begin(struct fake *f, uint64_t fail_at)
+{
+    const struct fake_config *config = &f->config;
+    if (config->has_store) {
+        f->store =
+            store_mem_new(&f->store_mem,
+                          &(struct store_mem_config){
+                              .keep = true, .late = config->is_late, .shares = config->is_log_like, .image = f->image});
+        assert_non_null(f->store);
+    }
+    f->heap.fail_at = fail_at ? f->heap.calls + fail_at : 0;
+    f->shard = shard_new(&(struct shard_config){.loop = &f->loop,
+                                                .log = &f->log,
+                                                .heap = &f->heap,
+                                                .store = f->store,
+                                                .limits = config->limits,
+                                                .seed = config->seed,
+                                                .retain_available = !config->no_retain,
+                                                .sys_interval_s = config->sys_interval_s,
+                                                .queue_qos0 = config->queue_qos0});
+    if (f->shard)
+        return true;
+    f->store = NULL; /* closed */
+    assert_int_equal(f->heap.bytes, 0);
+    return false;
+}
+
 struct fake *fake_new(const struct fake_config *config)
 {
     struct fake_config plain;
@@ -521,29 +549,32 @@ struct fake *fake_new(const struct fake_config *config)
     f->log.write = log_keep;
     f->log.ctx = f;
     f->door = (struct door){.adapter = fake_adapters, .name = "fake:0", .allow_anonymous = !config->refuses_anonymous};
+    f->config = *config;
+    f->wall_at_0 = FAKE_START_WALL;
     if (config->has_store) {
         f->image = store_image_new(&f->store_mem);
-        f->store = store_mem_new(&f->store_mem,
-                                 &(struct store_mem_config){.keep = true, .late = config->is_late, .image = f->image});
-        assert_non_null(f->store);
+        assert_non_null(f->image);
     }
-    f->heap.fail_at = config->fail_at;
-    f->shard = shard_new(&(struct shard_config){.loop = &f->loop,
-                                                .log = &f->log,
-                                                .heap = &f->heap,
-                                                .store = f->store,
-                                                .limits = config->limits,
-                                                .seed = config->seed,
-                                                .retain_available = !config->no_retain,
-                                                .sys_interval_s = config->sys_interval_s,
-                                                .queue_qos0 = config->queue_qos0});
-    if (f->shard)
+    if (life_begin(f, config->fail_at))
         return f;
-    assert_int_equal(f->heap.bytes, 0);
     if (config->fail_at == 0)
         fail_msg("no shard: %s", f->log_last);
     world_free(f);
     return NULL;
+}
+
+bool fake_restart(struct fake *f, enum fake_end how, mono_ms away_ms, uint64_t fail_at)
+{
+    if (f->shard && how == FAKE_CRASHES)
+        store_mem_crash(f->store, 0);
+    fake_end(f);
+    wall_ms wall = f->wall_at_0 + f->now + away_ms;
+    f->now = f->now % 977 + 1; /* the machine was switched off, too */
+    f->wall_at_0 = wall - f->now;
+    f->timer = MONO_NEVER;
+    f->wakes = 0;
+    fake_forget(f);
+    return life_begin(f, fail_at);
 }
 
 void fake_end(struct fake *f)

@@ -98,6 +98,7 @@ struct fake_pipe {
 struct fake_config {
     struct limits limits;
     bool has_store, is_late; /* store_mem with an image; late: durable at fake_durable only */
+    bool is_log_like;        /* and it numbers and orders records as a log does (store_mem_config.shares) */
     bool no_retain, queue_qos0, refuses_anonymous;
     uint64_t fail_at; /* the shard's Nth allocation fails; 0: none */
     uint64_t seed;
@@ -108,6 +109,7 @@ struct store_image;
 
 struct fake {
     struct loop loop; /* first */
+    struct fake_config config;
     struct mem_heap heap, store_heap;
     struct mem store_mem;
     struct log log;
@@ -119,13 +121,15 @@ struct fake {
     struct fake_event *event;
     uint32_t event_n, event_cap;
     mono_ms now, timer;
+    wall_ms wall_at_0; /* what the wall clock says when `now` is 0 */
     uint32_t wakes;
     uint64_t receipt_next;
     uint32_t turns;
     char log_last[256];
 };
 
-#define FAKE_START 5000u
+#define FAKE_START      5000u
+#define FAKE_START_WALL UINT64_C(1700000000000) /* wall_at_0 at first */
 
 extern const struct adapter_ops fake_adapter;
 
@@ -137,6 +141,12 @@ struct fake *fake_new(const struct fake_config *config) MUST_CHECK;
  * first half: the shard only, so that a test can look at what is left in the image. */
 void fake_free(struct fake *f);
 void fake_end(struct fake *f);
+
+/* fake_restart: the broker ends, by a crash or not, and after away_ms another one begins on what its store has; its
+ * clock counts from somewhere else. Events are forgotten. False: it could not begin (fail_at, which is set only now).
+ */
+enum fake_end { FAKE_CLOSES, FAKE_CRASHES };
+bool fake_restart(struct fake *f, enum fake_end how, mono_ms away_ms, uint64_t fail_at) MUST_CHECK;
 
 /* fake_turn: offers what is ready, then one turn and shard_check; true when there is more to do. fake_run: turns until
  * there is not. fake_wait: lets time pass, timer by timer. fake_durable: one tick of a late store, and a turn. */

@@ -260,13 +260,15 @@ static lsn_t rig_append(struct store *s, const struct store_rec *rec)
     return store_of(s)->rig->has_failed ? 0 : ++store_of(s)->last;
 }
 
-static void rig_submit(struct store *s)
+static mono_ms rig_submit(struct store *s, mono_ms now)
 {
     struct rig_store *st = store_of(s);
+    (void)now;
     if (st->rig->is_holding || st->rig->has_failed || st->durable == st->last)
-        return;
+        return MONO_NEVER;
     st->durable = st->last;
     s->on_durable(s->ctx, st->durable);
+    return MONO_NEVER;
 }
 
 void rig_fail_store(struct rig *r)

@@ -45,7 +45,7 @@ static void test_rows_are_whole(void **state)
         struct option o;
         option_at(i, &o);
         assert_true(o.class != OPTION_WORKS || o.help != NULL);
-        assert_true(o.class != OPTION_REFUSED || o.help != NULL);
+        assert_true((o.class != OPTION_REFUSED && o.class != OPTION_MOOT) || o.help != NULL);
         assert_true((o.type == OPTION_ENUM || o.type == OPTION_VERB) == (o.values != NULL));
         assert_true(o.verb < VERB_N);
         if (o.class != OPTION_WORKS || (o.type != OPTION_UINT && o.type != OPTION_BOOL))
@@ -298,6 +298,17 @@ static const struct {
     {"conformance", "strict", 0},
     {"conformance", "lenient", 1},
     {"conformance", "", BAD},
+    {"persistence_segment_size", "64K", 65536},
+    {"persistence_segment_size", "128M", 134217728},
+    {"persistence_segment_size", "65535", BAD},
+    {"persistence_segment_size", "129M", BAD},
+    {"persistence_max_size", "0", 0},
+    {"persistence_max_size", "4G", UINT64_C(4) << 30},
+    {"persistence_commit_interval", "0", 0},
+    {"persistence_commit_interval", "1s", 1000},
+    {"persistence_commit_interval", "2min", BAD},
+    {"persistence_commit_linger", "20", 20},
+    {"persistence_commit_linger", "11s", BAD},
     {"topic_dialect", "merged", 0},
     {"topic_dialect", "amqp", 1},
     {"topic_dialect", "mqtt", 2},
@@ -378,6 +389,16 @@ static void test_args(void **state)
         parse(&a, why, sizeof(why), (const char *[]){"--scram-iterations", "4096", "--scram-user", "anna", NULL}),
         ERR_OK);
     assert_true(a.scram_user != NULL && a.iterations == 4096);
+
+    assert_int_equal(parse(&a, why, sizeof(why), (const char *[]){"--data", "/d", NULL}), ERR_OK);
+    assert_string_equal(a.data, "/d");
+    assert_null(a.check_log);
+
+    assert_int_equal(parse(&a, why, sizeof(why), (const char *[]){"check-log", "--json", "/d", NULL}), ERR_OK);
+    assert_string_equal(a.check_log, "/d");
+    assert_true(a.as_json && a.data == NULL);
+    assert_int_equal(parse(&a, why, sizeof(why), (const char *[]){"check-log", "-h", NULL}), ERR_OK);
+    assert_true(a.wants_help && !a.as_json);
 }
 
 static void test_args_errors(void **state)
@@ -406,6 +427,12 @@ static void test_args_errors(void **state)
         {{"--scram-user", "a", "--scram-iterations", "5e3"},
          "--scram-iterations: \"5e3\" is not allowed; allowed: 4096 to 10000000"},
         {{"--scram-iterations", "5000"}, "--scram-iterations: is for --scram-user NAME, which is not there"},
+        {{"check-log"}, "check-log: the directory is missing; write: weir check-log [--json] DIR"},
+        {{"check-log", "--json"}, "check-log: the directory is missing; write: weir check-log [--json] DIR"},
+        {{"check-log", "a", "b"}, "check-log: one directory at a time; write: weir check-log [--json] DIR"},
+        {{"check-log", ""}, "check-log: one directory at a time; write: weir check-log [--json] DIR"},
+        {{"check-log", "a", "--xml"}, "check-log: --xml: unknown option; write: weir check-log [--json] DIR"},
+        {{"--json", "a"}, "--json: unknown option; weir --help lists them"},
         {{"weir.conf"}, "\"weir.conf\" is no option; a configuration file is named with -c"},
     };
     for (size_t i = 0; i < ARRAY_N(rows); i++) {

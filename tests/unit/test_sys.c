@@ -260,6 +260,56 @@ static void queues_and_exchanges(void **state)
     fake_free(f);
 }
 
+/* what the store says of itself, and what is made of it. */
+static void the_log(void **state)
+{
+    (void)state;
+    struct fake_config config;
+    fake_config_init(&config);
+    config.sys_interval_s = EVERY_MS / 1000;
+    config.has_store = true;
+    struct fake *f = fake_new(&config);
+    assert_said(f, "weir/log/written_per_published_byte", "0.00"); /* nothing was published: no division */
+    struct store_stats *st = &f->shard->store->stats;
+    struct store_stats was = *st;
+    *st = (struct store_stats){.records = 1,
+                               .consumed = 2,
+                               .published_bytes = 300,
+                               .written_bytes = 401,
+                               .batches = 5,
+                               .syncs = 6,
+                               .copied = 7,
+                               .fetched = 8,
+                               .disk_bytes = 9,
+                               .living_n = 10,
+                               .replayed = 11,
+                               .damaged_bytes = 12,
+                               .is_full = true};
+    f->shard->store_failed = true;
+    fake_wait(f, EVERY_MS);
+    *st = was;
+    static const struct {
+        const char *topic, *value;
+    } rows[] = {{"weir/log/records", "1"},
+                {"weir/log/consumed", "2"},
+                {"weir/log/published_bytes", "300"},
+                {"weir/log/written_bytes", "401"},
+                {"weir/log/batches", "5"},
+                {"weir/log/syncs", "6"},
+                {"weir/log/copied", "7"},
+                {"weir/log/fetched", "8"},
+                {"weir/log/disk_bytes", "9"},
+                {"weir/log/living", "10"},
+                {"weir/log/replayed", "11"},
+                {"weir/log/damaged_bytes", "12"},
+                {"weir/log/written_per_published_byte", "1.34"},
+                {"weir/log/is_full", "1"},
+                {"weir/log/has_failed", "1"}};
+    for (size_t i = 0; i < ARRAY_N(rows); i++)
+        assert_said(f, rows[i].topic, rows[i].value);
+    fake_free(f);
+}
+
 /* 60 messages in 10 s are 360 in a minute: 360 * (1 - exp(-10/60)) = 55.27, with 300 s 11.80, with 900 s 3.98. After
  * 10 s of silence times exp(-10/60): 46.78; 11.42; 3.93. */
 static void averages(void **state)
@@ -604,6 +654,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_was_counted),
         cmocka_unit_test(shared_and_other_subscriptions),
         cmocka_unit_test(queues_and_exchanges),
+        cmocka_unit_test(the_log),
         cmocka_unit_test(averages),
         cmocka_unit_test(unchanged_is_not_repeated),
         cmocka_unit_test(a_watcher),

@@ -120,7 +120,7 @@ static void delete_exchange(void **state)
     assert_int_equal(verb_bind(c, x, "a", q), ERR_OK);
     assert_int_equal(verb_bind_exchange(c, y, "", x), ERR_OK);
     assert_int_equal(verb_delete_exchange(c, "x", true), ERR_FULL);
-    verb_stored(f, "queue jobs 0 default\nexchange x 1\nbind x a\n");
+    verb_stored(f, "exchange x 1\nqueue jobs 0 default\nbind x a\n");
     assert_int_equal(verb_unbind(c, x, "a", q), ERR_OK);
     assert_int_equal(verb_bind(c, x, "b", q), ERR_OK);
     assert_int_equal(verb_delete_exchange(c, "x", false), ERR_OK);
@@ -162,7 +162,7 @@ static void auto_delete(void **state)
         assert_int_equal(how < 2 ? verb_unbind_exchange(c, x, "#", y) : verb_delete_exchange(c, "y", false), ERR_OK);
         assert_null(exchange_get(c->session->vhost, SLICE("x")));
         assert_null(exchange_get(c->session->vhost, SLICE("before")));
-        verb_stored(f, how == 0 ? "queue jobs 0 default\nexchange y 2\n" : how == 1 ? "exchange y 2\n" : "");
+        verb_stored(f, how == 0 ? "exchange y 2\nqueue jobs 0 default\n" : how == 1 ? "exchange y 2\n" : "");
         fake_free(f);
     }
 }
@@ -468,7 +468,7 @@ static void bindings(void **state)
     assert_int_equal(verb_bind(c, direct, "a.b", q), ERR_OK);
     assert_int_equal(verb_bind(c, fanout, "", q), ERR_OK);
     assert_int_equal(verb_bind(c, direct, "a.b", brief), ERR_OK);
-    verb_stored(f, "queue q 0 default\nexchange d 2\nbind amq.topic a/+\nbind d a.b\n");
+    verb_stored(f, "exchange d 2\nqueue q 0 default\nbind amq.topic a/+\nbind d a.b\n");
     assert_int_equal(verb_send(c, v->topic_exchange, "a/b", "1"), ERR_OK);
     assert_int_equal(verb_send(c, direct, "a.b", "2"), ERR_OK);
     assert_int_equal(verb_send(c, fanout, "whatever", "3"), ERR_OK);
@@ -479,7 +479,7 @@ static void bindings(void **state)
     assert_int_equal(verb_unbind(c, v->topic_exchange, "a/+", brief), ERR_NOT_FOUND);
     assert_int_equal(verb_unbind(c, v->topic_exchange, "a/+", q), ERR_OK);
     assert_int_equal(verb_unbind(c, v->topic_exchange, "a/+", q), ERR_NOT_FOUND);
-    verb_stored(f, "queue q 0 default\nexchange d 2\nbind d a.b\npublish 1\npublish 1\npublish 1\n");
+    verb_stored(f, "exchange d 2\nqueue q 0 default\nbind d a.b\npublish 1\npublish 1\npublish 1\n");
     f->shard->limits.subscriptions_max = 2; /* it has two */
     assert_int_equal(verb_bind(c, direct, "third", q), ERR_FULL);
     assert_int_equal(verb_bind(c, direct, "a.b", q), ERR_OK);
@@ -508,7 +508,7 @@ static void exchange_bindings(void **state)
     assert_int_equal(verb_bind_exchange(c, brief, "", d), ERR_OK);
     assert_int_equal(verb_bind_exchange(c, d, "a/b", d), ERR_OK); /* to itself: harmless */
     assert_int_equal(verb_bind(c, d, "a/b", q), ERR_OK);
-    verb_stored(f, "queue q 0 default\nexchange d 2\nbind amq.topic a/# to d\nbind d a/b to d\nbind d a/b\n");
+    verb_stored(f, "exchange d 2\nqueue q 0 default\nbind amq.topic a/# to d\nbind d a/b to d\nbind d a/b\n");
     assert_int_equal(verb_send(c, NULL, "a/b", "once"), ERR_OK);
     assert_int_equal(q->ready_n, 1);
     assert_int_equal(verb_send(c, NULL, "a/c", "nobody"), ERR_NO_MATCH);
@@ -612,7 +612,7 @@ static void bindings_that_fail(void **state)
     store_mem_fail_append(f->store, f->shard->lsn_last + 1);
     assert_int_equal(verb_unbind_exchange(c, x, "k", y), ERR_STORE);
     assert_int_equal(x->binding_n, 2);
-    verb_stored(f, "queue q 0 default\nexchange y 3\nexchange x 2\nbind x k\nbind x k to y\n");
+    verb_stored(f, "exchange y 3\nexchange x 2\nqueue q 0 default\nbind x k\nbind x k to y\n");
     fake_free(f);
 }
 

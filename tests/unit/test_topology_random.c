@@ -118,8 +118,10 @@ static enum err visit(const struct store_rec *r, void *ctx)
                  r->exchange->kind, SLICE_ARG(r->exchange->alternate));
     } else if (r->kind == STORE_BIND) {
         char to[16];
+        bool is_like_wild = r->key.len > 0 && r->key.p[0] == 0; /* core/binding_log.c */
+        struct slice key = is_like_wild ? slice_skip(r->key, 1) : r->key;
         snprintf(to, sizeof(to), SLICE_FMT, SLICE_ARG(r->to));
-        snprintf(out, LINE_MAX_BYTES, "bind " SLICE_FMT " '" SLICE_FMT "' %s %s", SLICE_ARG(r->name), SLICE_ARG(r->key),
+        snprintf(out, LINE_MAX_BYTES, "bind " SLICE_FMT " '" SLICE_FMT "' %s %s", SLICE_ARG(r->name), SLICE_ARG(key),
                  r->queue ? "queue" : "exchange", r->queue ? name_of(w, r->queue) : to);
     } else {
         snprintf(out, LINE_MAX_BYTES, "a record of kind %u", r->kind);
