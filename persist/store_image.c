@@ -2,23 +2,28 @@
 /*
  * store_image.c: the living records of a log.
  *
- *     all:   [SESSION 7] ─ [QUEUE 8] ─ [BIND 9] ─ [PUBLISH 12] ─ [RETAIN 14] ─ ...      a list, by LSN
- *     index: kind + what identifies it ─► item                                          a map
- *     open:  the PUBLISHes whose inbound QoS 2 id is not released                       a second list
- *     unit:  [PUBLISH 20] ─ [SETTLE 21] ─ ...     behind TX 19, while TX_END is not there     a third
+ *     sort:  EXCHANGE  [x 3] ─ [y 9]                                             a list for each sort, by LSN
+ *            SESSION   [7]
+ *            ...
+ *            MESSAGE   [PUBLISH 12] ─ [RETAIN 14] ─ [PUBLISH 20] ─ [RETAIN 20]
+ *     index: kind + what identifies it ─► item                                    a map
+ *     open:  the PUBLISHes whose inbound QoS 2 id is not released                 one more list
+ *     unit:  [PUBLISH 30] ─ [SETTLE 31] ─ ...    behind TX 29, while TX_END is not there
  *
  * An item is the place (index key, list nodes), its copy is the content. A change makes a new copy and swaps it in, so
- * it either happens whole or, out of memory, not at all.
+ * it either happens whole or, out of memory, not at all. What SENT, RECEIVED and RETURNED say is written into the copy.
  *
  * Invariants (store_image_check)
- *   1. `all` is sorted by LSN; only a PUBLISH and the RETAIN that it is, too, share one. Every item of it is in the
- *      index and the other way round.
+ *   1. Each list is sorted by LSN; only a PUBLISH and the RETAIN that it is, too, share one. Every item of one is in
+ * the index and the other way round.
  *   2. A PUBLISH has a target or an open rx_id; it has a message exactly when it has a target, and then holds it.
  *   3. An item is in `open` exactly when it is a PUBLISH with rx_id != 0.
  *   4. `bytes` is the sum of the copies'.
  *   5. `unit` gathers what follows a STORE_TX; its end applies all of it. Of one that never ends nothing is applied.
- * Cost    apply is O(1) and three blocks, but O(living records) for the end of a queue, exchange or session, and O(open
- *         ids) for a release: this is a store for tests and for brokers without a data directory, not the log.
+ *   6. Times in the messages of items are wall-clock times.
+ * Cost    apply is O(1) and three blocks, but O(living records of a sort) for the end of a queue, exchange or session,
+ *         and O(open ids) for a release: this is a store for tests and for brokers without a data directory, not the
+ *         log.
  * Thread  the holder's.
  */
 #include "persist/store_image.h"
@@ -26,98 +31,33 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "core/base/map.h"
-#include "core/exchange.h"
-#include "core/queue_policy.h"
+#include "persist/store_image_in.h"
 
-struct item {
-    struct list_node all, open;
-    struct rec_copy *copy;
-    uint32_t key_len;
-    uint8_t key[]; /* see key_of */
-};
+/* ---- keys ---------------------------------------------------------------------------------------------------- */
 
-enum unit_state {
-    UNIT_NONE,
-    UNIT_OPEN,  /* its records gather */
-    UNIT_ENDED, /* they are being applied; left only by what ran out of memory */
-};
-
-/* owner: who made it (a test, or the store) */
-struct store_image {
-    struct mem *mem;
-    struct msg_pool msgs;
-    struct map index;
-    struct list all, open;
-    struct list unit; /* struct rec_copy, each with a message of its own: records behind a STORE_TX */
-    enum unit_state unit_state;
-    lsn_t lsn;
-    uint64_t bytes;
-    unsigned visiting;
-};
-
-/* ---- copies and keys ----------------------------------------------------------------------------------------- */
-
-/* put_slice: moves the string into a block at *at. */
-static void put_slice(struct slice *s, uint8_t **at)
+static bool is_note(enum store_kind kind)
 {
-    if (s->len != 0)
-        memcpy(*at, s->p, s->len);
-    s->p = *at;
-    *at += s->len;
+    return kind == STORE_SETTLE || kind == STORE_SENT || kind == STORE_RECEIVED || kind == STORE_RETURNED;
 }
 
-/* round_up: so that anything may stand behind it. */
-static size_t round_up(size_t n)
+static enum sort sort_of(enum store_kind kind)
 {
-    const size_t unit = _Alignof(max_align_t);
-    return (n + unit - 1) / unit * unit;
-}
-
-static size_t strings_bytes(const struct store_rec *rec)
-{
-    size_t n = rec->name.len + rec->key.len + rec->to.len;
-    if (rec->policy != NULL)
-        n += rec->policy->dead_exchange.len + rec->policy->dead_key.len;
-    if (rec->exchange != NULL)
-        n += rec->exchange->name.len + rec->exchange->alternate.len;
-    return n;
-}
-
-struct rec_copy *rec_copy_new(struct mem *mem, const struct store_rec *rec)
-{
-    size_t targets = round_up(rec->target_n * sizeof(struct store_target));
-    size_t policy = rec->policy != NULL ? round_up(sizeof(struct queue_policy)) : 0;
-    size_t exchange = rec->exchange != NULL ? sizeof(struct exchange_spec) : 0;
-    size_t bytes = sizeof(struct rec_copy) + targets + policy + exchange + strings_bytes(rec);
-    struct rec_copy *c = mem_alloc(mem, bytes);
-    if (c == NULL)
-        return NULL;
-    list_node_init(&c->node);
-    c->rec = *rec;
-    c->bytes = bytes + (rec->msg != NULL ? msg_bytes(rec->msg) : 0);
-    uint8_t *fixed = (uint8_t *)c->target + targets, *at = fixed + policy + exchange;
-    if (rec->target_n != 0)
-        memcpy(c->target, rec->target, rec->target_n * sizeof(struct store_target));
-    c->rec.target = c->target;
-    put_slice(&c->rec.name, &at);
-    put_slice(&c->rec.key, &at);
-    put_slice(&c->rec.to, &at);
-    if (policy != 0) {
-        struct queue_policy *p = (struct queue_policy *)(void *)fixed;
-        *p = *rec->policy;
-        put_slice(&p->dead_exchange, &at);
-        put_slice(&p->dead_key, &at);
-        c->rec.policy = p;
+    switch (kind) {
+    case STORE_EXCHANGE:
+        return SORT_EXCHANGE;
+    case STORE_SESSION:
+        return SORT_SESSION;
+    case STORE_QUEUE:
+        return SORT_QUEUE;
+    case STORE_BIND:
+        return SORT_BIND;
+    case STORE_MEMBER:
+        return SORT_MEMBER;
+    case STORE_WILL:
+        return SORT_WILL;
+    default:
+        return SORT_MESSAGE;
     }
-    if (exchange != 0) {
-        struct exchange_spec *x = (struct exchange_spec *)(void *)(fixed + policy);
-        *x = *rec->exchange;
-        put_slice(&x->name, &at);
-        put_slice(&x->alternate, &at);
-        c->rec.exchange = x;
-    }
-    return c;
 }
 
 static struct slice item_key(const void *item)
@@ -143,6 +83,9 @@ static size_t key_head(const struct store_rec *rec, uint8_t *out)
         out[0] = STORE_PUBLISH;
         return 1 + put_u64(out + 1, rec->lsn);
     case STORE_SETTLE:
+    case STORE_SENT:
+    case STORE_RECEIVED:
+    case STORE_RETURNED:
         out[0] = STORE_PUBLISH;
         return 1 + put_u64(out + 1, rec->of);
     case STORE_RETAIN:
@@ -171,6 +114,9 @@ static size_t key_head(const struct store_rec *rec, uint8_t *out)
         out[0] = STORE_MEMBER;
         put_u64(out + 1, rec->queue);
         return 9 + put_u64(out + 9, rec->session);
+    case STORE_WILL:
+        out[0] = STORE_WILL;
+        return 1 + put_u64(out + 1, rec->session);
     case STORE_RX_RELEASE:
     case STORE_TX:
     case STORE_TX_END:
@@ -185,6 +131,19 @@ static bool has_strings(uint8_t kind)
     return kind == STORE_BIND || kind == STORE_RETAIN || kind == STORE_EXCHANGE;
 }
 
+/* retain_topic: a RETAIN without a message names the topic it clears. */
+static struct slice retain_topic(const struct store_rec *rec)
+{
+    return rec->msg != NULL ? slice_make(rec->msg->bytes, rec->msg->topic_len) : rec->name;
+}
+
+static void put_part(uint8_t **at, struct slice s)
+{
+    if (s.len != 0)
+        memcpy(*at, s.p, s.len);
+    *at += s.len;
+}
+
 /* item_new: an item keyed for rec, without a copy; NULL when out of memory. */
 static struct item *item_new(struct mem *mem, const struct store_rec *rec)
 {
@@ -192,7 +151,7 @@ static struct item *item_new(struct mem *mem, const struct store_rec *rec)
     size_t head_n = key_head(rec, head);
     struct slice part[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
     if (has_strings(head[0]))
-        part[0] = head[0] == STORE_RETAIN ? slice_make(rec->msg->bytes, rec->msg->topic_len) : rec->name;
+        part[0] = head[0] == STORE_RETAIN ? retain_topic(rec) : rec->name;
     if (head[0] == STORE_BIND) {
         part[1] = rec->key;
         part[2] = rec->to;
@@ -206,14 +165,9 @@ static struct item *item_new(struct mem *mem, const struct store_rec *rec)
     memcpy(it->key, head, head_n);
     uint8_t *at = it->key + head_n;
     for (unsigned i = 0; i < ARRAY_N(part); i++)
-        put_slice(&part[i], &at);
+        put_part(&at, part[i]);
     it->key_len = (uint32_t)(at - it->key);
     return it;
-}
-
-static struct item *item_of_node(struct list_node *n)
-{
-    return LIST_ITEM(n, struct item, all);
 }
 
 /* ---- making and unmaking ------------------------------------------------------------------------------------- */
@@ -227,7 +181,7 @@ static void copy_free(struct store_image *img, struct rec_copy *c)
     mem_free(img->mem, c);
 }
 
-/* full_copy: rec with a message of our own. NULL when out of memory. */
+/* full_copy: rec with a message of our own, in wall-clock time. NULL when out of memory. */
 static struct rec_copy *full_copy(struct store_image *img, const struct store_rec *rec)
 {
     struct rec_copy *c = rec_copy_new(img->mem, rec);
@@ -235,6 +189,8 @@ static struct rec_copy *full_copy(struct store_image *img, const struct store_re
         return c;
     struct msgview v;
     msg_view(rec->msg, &v);
+    if (v.expires_at != 0 && rec->kind != STORE_WILL)
+        v.expires_at = (mono_ms)((int64_t)v.expires_at + img->clock);
     c->rec.msg = msg_new(&img->msgs, &v);
     if (c->rec.msg == NULL) {
         mem_free(img->mem, c);
@@ -243,7 +199,7 @@ static struct rec_copy *full_copy(struct store_image *img, const struct store_re
     return c;
 }
 
-static void item_end(struct store_image *img, struct item *it)
+void image_end(struct store_image *img, struct item *it)
 {
     void *gone = map_del(&img->index, item_key(it));
     BUG_ON(gone != it);
@@ -261,7 +217,7 @@ static void item_settle(struct store_image *img, struct item *it)
     if (rec->target_n != 0)
         return;
     if (rec->rx_id == 0) {
-        item_end(img, it);
+        image_end(img, it);
         return;
     }
     if (rec->msg != NULL) {
@@ -272,7 +228,7 @@ static void item_settle(struct store_image *img, struct item *it)
     }
 }
 
-static void item_remove_target(struct store_image *img, struct item *it, uint64_t queue)
+void image_remove_target(struct store_image *img, struct item *it, uint64_t queue)
 {
     struct rec_copy *c = it->copy;
     for (uint32_t i = 0; i < c->rec.target_n; i++) {
@@ -286,7 +242,7 @@ static void item_remove_target(struct store_image *img, struct item *it, uint64_
     }
 }
 
-static void item_release(struct store_image *img, struct item *it)
+void image_release(struct store_image *img, struct item *it)
 {
     list_del(&it->open);
     it->copy->rec.rx_id = 0;
@@ -294,62 +250,45 @@ static void item_release(struct store_image *img, struct item *it)
     item_settle(img, it);
 }
 
-/* put: makes rec living under its key, replacing what was there. Where the record is a change, the first one's LSN and
- * place stay; `moves`: they become the new one's. */
-static enum err put(struct store_image *img, const struct store_rec *rec, bool moves)
+/* put: makes c, whose message is ours, living under its key, in the place of what was there. c is taken exactly when
+ * ERR_OK. */
+static enum err put(struct store_image *img, struct rec_copy *c)
 {
-    enum err e = ERR_NOMEM;
-    struct rec_copy *c = NULL;
-    struct item *fresh = item_new(img->mem, rec), *it = NULL;
+    struct item *fresh = item_new(img->mem, &c->rec);
     if (fresh == NULL)
-        goto out;
-    c = full_copy(img, rec);
-    if (c == NULL)
-        goto out;
-    it = map_get(&img->index, item_key(fresh));
+        return ERR_NOMEM;
+    struct item *it = map_get(&img->index, item_key(fresh));
     if (it == NULL) {
-        e = map_put(&img->index, fresh);
-        if (e != ERR_OK)
-            goto out;
-        it = fresh;
-        fresh = NULL;
-        list_push(&img->all, &it->all);
-    } else {
-        if (moves) {
-            list_del(&it->all);
-            list_push(&img->all, &it->all);
-        } else {
-            c->rec.lsn = it->copy->rec.lsn;
+        enum err e = map_put(&img->index, fresh);
+        if (e != ERR_OK) {
+            mem_free(img->mem, fresh);
+            return e;
         }
+        it = fresh;
+    } else {
+        mem_free(img->mem, fresh);
+        list_del(&it->all);
         img->bytes -= it->copy->bytes;
         copy_free(img, it->copy);
     }
+    list_push(&img->all[sort_of(c->rec.kind)], &it->all);
     it->copy = c;
     img->bytes += c->bytes;
-    c = NULL;
-    e = ERR_OK;
-out:
-    copy_free(img, c);
-    mem_free(img->mem, fresh);
+    return ERR_OK;
+}
+
+enum err image_put(struct store_image *img, const struct store_rec *rec)
+{
+    struct rec_copy *c = full_copy(img, rec);
+    enum err e = c != NULL ? put(img, c) : ERR_NOMEM;
+    if (e != ERR_OK)
+        copy_free(img, c);
     return e;
 }
 
-/* ---- applying ------------------------------------------------------------------------------------------------ */
-
-static struct item *find_open(struct store_image *img, uint64_t session, uint16_t rx_id)
-{
-    LIST_EACH(&img->open, n)
-    {
-        struct item *it = LIST_ITEM(n, struct item, open);
-        if (it->copy->rec.session == session && it->copy->rec.rx_id == rx_id)
-            return it;
-    }
-    return NULL;
-}
-
-/* find: the living item that rec, which carries no message, is about; NULL if there is none or memory for the key is
- * lacking (then *out_err says so). */
-static struct item *find(struct store_image *img, const struct store_rec *rec, enum err *out_err)
+/* image_find: the living item that rec, which carries no message, is about; NULL if there is none or memory for the key
+ * is lacking (then *out_err says so). */
+struct item *image_find(struct store_image *img, const struct store_rec *rec, enum err *out_err)
 {
     uint8_t head[KEY_HEAD];
     size_t head_n = key_head(rec, head);
@@ -361,157 +300,6 @@ static struct item *find(struct store_image *img, const struct store_rec *rec, e
     struct item *it = probe != NULL ? map_get(&img->index, item_key(probe)) : NULL;
     mem_free(img->mem, probe);
     return it;
-}
-
-static void end_queue(struct store_image *img, uint64_t queue)
-{
-    LIST_EACH(&img->all, n)
-    {
-        struct item *it = item_of_node(n);
-        enum store_kind kind = it->copy->rec.kind;
-        if (kind == STORE_PUBLISH)
-            item_remove_target(img, it, queue);
-        else if ((kind == STORE_BIND || kind == STORE_QUEUE || kind == STORE_MEMBER) && it->copy->rec.queue == queue)
-            item_end(img, it);
-    }
-}
-
-/* next_owned: the first living queue of this session. */
-static struct item *next_owned(struct store_image *img, uint64_t session)
-{
-    LIST_EACH(&img->all, n)
-    {
-        struct item *it = item_of_node(n);
-        if (it->copy->rec.kind == STORE_QUEUE && it->copy->rec.session == session)
-            return it;
-    }
-    return NULL;
-}
-
-static void end_session(struct store_image *img, struct item *session_item)
-{
-    uint64_t session = session_item->copy->rec.session;
-    item_end(img, session_item);
-    LIST_EACH(&img->open, n)
-    {
-        struct item *it = LIST_ITEM(n, struct item, open);
-        if (it->copy->rec.session == session)
-            item_release(img, it);
-    }
-    LIST_EACH(&img->all, n)
-    {
-        struct item *it = item_of_node(n);
-        if (it->copy->rec.kind == STORE_MEMBER && it->copy->rec.session == session)
-            item_end(img, it);
-    }
-    struct item *owned = next_owned(img, session);
-    while (owned != NULL) {
-        end_queue(img, owned->copy->rec.queue);
-        owned = next_owned(img, session);
-    }
-}
-
-/* end_exchange: with all bindings from and to it. `it` is NULL for one that is not known itself. */
-static void end_exchange(struct store_image *img, struct slice name, struct item *it)
-{
-    LIST_EACH(&img->all, n)
-    {
-        struct item *bound = item_of_node(n);
-        const struct store_rec *rec = &bound->copy->rec;
-        bool is_to = rec->queue == 0 && slice_eq(rec->to, name);
-        if (rec->kind == STORE_BIND && (is_to || slice_eq(rec->name, name)))
-            item_end(img, bound);
-    }
-    if (it != NULL)
-        item_end(img, it);
-}
-
-static enum err apply_end(struct store_image *img, const struct store_rec *rec)
-{
-    if (rec->kind == STORE_RX_RELEASE) {
-        struct item *open = find_open(img, rec->session, rec->rx_id);
-        if (open != NULL)
-            item_release(img, open);
-        return ERR_OK;
-    }
-    enum err e;
-    struct item *it = find(img, rec, &e);
-    if (e == ERR_OK && rec->kind == STORE_EXCHANGE_END)
-        end_exchange(img, rec->name, it);
-    if (it == NULL || rec->kind == STORE_EXCHANGE_END)
-        return e; /* ERR_OK: ended already, as when a queue went with its session */
-    if (rec->kind == STORE_SETTLE)
-        item_remove_target(img, it, rec->queue);
-    else if (rec->kind == STORE_SESSION_END)
-        end_session(img, it);
-    else if (rec->kind == STORE_QUEUE_END)
-        end_queue(img, rec->queue);
-    else
-        item_end(img, it); /* UNBIND, and RETAIN with an empty payload */
-    return ERR_OK;
-}
-
-/* as_retain: the retained message that rec, a PUBLISH, is too. */
-static struct store_rec as_retain(const struct store_rec *rec)
-{
-    return (struct store_rec){.kind = STORE_RETAIN, .lsn = rec->lsn, .msg = rec->msg};
-}
-
-static enum err apply_retain(struct store_image *img, const struct store_rec *rec)
-{
-    return rec->msg->payload_len != 0 ? put(img, rec, true) : apply_end(img, rec);
-}
-
-static enum err apply_publish(struct store_image *img, const struct store_rec *rec)
-{
-    bool is_open = rec->session != 0 && rec->rx_id != 0, lives = is_open || rec->target_n != 0;
-    struct item *former = is_open ? find_open(img, rec->session, rec->rx_id) : NULL, *it = NULL;
-    enum err e = ERR_OK;
-    if (lives) {
-        struct store_rec r = *rec;
-        if (r.target_n == 0)
-            r.msg = NULL; /* nobody will ever ask for it */
-        if (r.of != 0)
-            r.of = r.queue = 0;
-        e = put(img, &r, false);
-        if (e != ERR_OK)
-            return e;
-        it = item_of_node(list_last(&img->all));
-    }
-    if (rec->flags & STORE_PUBLISH_RETAINED) {
-        struct store_rec retained = as_retain(rec);
-        e = apply_retain(img, &retained);
-    }
-    if (e != ERR_OK) {
-        if (it != NULL)
-            item_end(img, it);
-        return e;
-    }
-    if (former != NULL)
-        item_release(img, former); /* an id is open once */
-    if (is_open)
-        list_push(&img->open, &it->open);
-    if (rec->of != 0) /* a dead letter: it came from there */
-        (void)apply_end(img, &(struct store_rec){.kind = STORE_SETTLE, .queue = rec->queue, .of = rec->of});
-    return ERR_OK;
-}
-
-static enum err apply_one(struct store_image *img, const struct store_rec *rec)
-{
-    switch (rec->kind) {
-    case STORE_PUBLISH:
-        return apply_publish(img, rec);
-    case STORE_RETAIN:
-        return apply_retain(img, rec);
-    case STORE_SESSION:
-    case STORE_QUEUE:
-    case STORE_EXCHANGE:
-    case STORE_BIND:
-    case STORE_MEMBER:
-        return put(img, rec, false);
-    default:
-        return apply_end(img, rec);
-    }
 }
 
 /* ---- units --------------------------------------------------------------------------------------------------- */
@@ -533,14 +321,26 @@ static enum err unit_finish(struct store_image *img)
 {
     if (img->unit_state != UNIT_ENDED)
         return ERR_OK;
-    while (!list_is_empty(&img->unit)) {
-        enum err e = apply_one(img, &LIST_ITEM(list_first(&img->unit), struct rec_copy, node)->rec);
-        if (e != ERR_OK)
-            return e;
-        unit_drop_first(img);
+    enum err e = ERR_OK;
+    int64_t clock = img->clock;
+    img->clock = 0; /* their messages are ours already */
+    while (e == ERR_OK && !list_is_empty(&img->unit)) {
+        e = image_apply(img, &LIST_ITEM(list_first(&img->unit), struct rec_copy, node)->rec);
+        if (e == ERR_OK)
+            unit_drop_first(img);
     }
-    img->unit_state = UNIT_NONE;
-    return ERR_OK;
+    img->clock = clock;
+    if (e == ERR_OK)
+        img->unit_state = UNIT_NONE;
+    return e;
+}
+
+static void took(struct store_image *img, const struct store_rec *rec)
+{
+    img->lsn = MAX(img->lsn, rec->lsn);
+    img->stamp = MAX(img->stamp, rec->at);
+    if (!is_note(rec->kind))
+        img->own_lsn = rec->lsn;
 }
 
 static enum err unit_add(struct store_image *img, const struct store_rec *rec)
@@ -552,7 +352,7 @@ static enum err unit_add(struct store_image *img, const struct store_rec *rec)
     }
     if (rec->kind == STORE_TX_END) {
         img->unit_state = UNIT_ENDED;
-        img->lsn = rec->lsn;
+        took(img, rec);
         return unit_finish(img);
     }
     struct rec_copy *c = full_copy(img, rec);
@@ -564,7 +364,7 @@ static enum err unit_add(struct store_image *img, const struct store_rec *rec)
 
 enum err store_image_apply(struct store_image *img, const struct store_rec *rec)
 {
-    BUG_ON(img->visiting != 0 || rec->lsn <= img->lsn);
+    BUG_ON(img->visiting != 0 || rec->lsn == 0 || (!is_note(rec->kind) && rec->lsn <= img->own_lsn));
     enum err e = unit_finish(img);
     if (e != ERR_OK)
         return e;
@@ -573,10 +373,15 @@ enum err store_image_apply(struct store_image *img, const struct store_rec *rec)
     else if (rec->kind == STORE_TX)
         img->unit_state = UNIT_OPEN;
     else
-        e = apply_one(img, rec);
+        e = image_apply(img, rec);
     if (e == ERR_OK)
-        img->lsn = rec->lsn;
+        took(img, rec);
     return e;
+}
+
+void store_image_set_clock(struct store_image *img, int64_t clock)
+{
+    img->clock = clock;
 }
 
 void store_image_cut(struct store_image *img)
@@ -595,7 +400,8 @@ struct store_image *store_image_new(struct mem *mem)
     img->mem = mem;
     msg_pool_init(&img->msgs, mem);
     map_init(&img->index, mem, item_key, (uint64_t)(uintptr_t)img);
-    list_init(&img->all);
+    for (unsigned i = 0; i < SORT_N; i++)
+        list_init(&img->all[i]);
     list_init(&img->open);
     list_init(&img->unit);
     return img;
@@ -605,8 +411,10 @@ void store_image_free(struct store_image *img)
 {
     if (img == NULL)
         return;
-    LIST_EACH(&img->all, n)
-    item_end(img, item_of_node(n));
+    for (unsigned i = 0; i < SORT_N; i++) {
+        LIST_EACH(&img->all[i], n)
+        image_end(img, image_item(n));
+    }
     unit_drop(img);
     map_fini(&img->index);
     msg_pool_fini(&img->msgs);
@@ -617,12 +425,24 @@ enum err store_image_visit(struct store_image *img, store_visit_fn visit, void *
 {
     enum err e = unit_finish(img);
     img->visiting++;
-    for (struct list_node *n = list_first(&img->all); n != NULL && e == ERR_OK; n = list_next(&img->all, n)) {
-        struct store_rec view = item_of_node(n)->copy->rec;
-        e = visit(&view, ctx);
+    for (unsigned i = 0; i < SORT_N && e == ERR_OK; i++) {
+        const struct list *all = &img->all[i];
+        for (struct list_node *n = list_first(all); n != NULL && e == ERR_OK; n = list_next(all, n)) {
+            struct store_rec view = image_item(n)->copy->rec;
+            e = visit(&view, ctx);
+        }
     }
     img->visiting--;
     return e;
+}
+
+const struct msg *store_image_get(struct store_image *img, lsn_t lsn)
+{
+    enum err e = unit_finish(img);
+    uint8_t head[KEY_HEAD];
+    size_t head_n = key_head(&(struct store_rec){.kind = STORE_PUBLISH, .lsn = lsn}, head);
+    const struct item *it = e == ERR_OK ? map_get(&img->index, slice_make(head, head_n)) : NULL;
+    return it != NULL ? it->copy->rec.msg : NULL;
 }
 
 lsn_t store_image_lsn(const struct store_image *img)
@@ -630,34 +450,52 @@ lsn_t store_image_lsn(const struct store_image *img)
     return img->lsn;
 }
 
+wall_ms store_image_stamp(const struct store_image *img)
+{
+    return img->stamp;
+}
+
+uint64_t store_image_n(const struct store_image *img)
+{
+    return img->index.n;
+}
+
 uint64_t store_image_bytes(const struct store_image *img)
 {
     return img->bytes;
 }
 
+static void check_item(const struct store_image *img, const struct item *it, const struct store_rec *before)
+{
+    const struct store_rec *rec = &it->copy->rec;
+    bool is_both = before != NULL && before->kind == STORE_PUBLISH && rec->kind == STORE_RETAIN;
+    BUG_ON(rec->lsn > img->lsn || rec->lsn == 0);
+    BUG_ON(before != NULL && (is_both ? rec->lsn < before->lsn : rec->lsn <= before->lsn));
+    BUG_ON(map_get(&img->index, item_key(it)) != it);
+    BUG_ON(list_in(&it->open) != (rec->kind == STORE_PUBLISH && rec->rx_id != 0));
+    if (rec->kind == STORE_PUBLISH) {
+        BUG_ON(rec->target_n == 0 && rec->rx_id == 0);
+        BUG_ON((rec->target_n != 0) != (rec->msg != NULL));
+        BUG_ON(rec->of != 0);
+    }
+}
+
 void store_image_check(const struct store_image *img)
 {
-    const struct store_rec *before = NULL;
     uint64_t bytes = 0;
     uint32_t n = 0, open_n = 0;
-    LIST_EACH(&img->all, node)
-    {
-        const struct item *it = item_of_node(node);
-        const struct store_rec *rec = &it->copy->rec;
-        bool is_both = before != NULL && before->kind == STORE_PUBLISH && rec->kind == STORE_RETAIN;
-        BUG_ON(rec->lsn > img->lsn || rec->lsn == 0);
-        BUG_ON(before != NULL && (is_both ? rec->lsn < before->lsn : rec->lsn <= before->lsn));
-        BUG_ON(map_get(&img->index, item_key(it)) != it);
-        BUG_ON(list_in(&it->open) != (rec->kind == STORE_PUBLISH && rec->rx_id != 0));
-        if (rec->kind == STORE_PUBLISH) {
-            BUG_ON(rec->target_n == 0 && rec->rx_id == 0);
-            BUG_ON((rec->target_n != 0) != (rec->msg != NULL));
-            BUG_ON(rec->of != 0);
+    for (unsigned i = 0; i < SORT_N; i++) {
+        const struct store_rec *before = NULL;
+        LIST_EACH(&img->all[i], node)
+        {
+            const struct item *it = image_item(node);
+            BUG_ON(sort_of(it->copy->rec.kind) != i);
+            check_item(img, it, before);
+            before = &it->copy->rec;
+            bytes += it->copy->bytes;
+            open_n += list_in(&it->open);
+            n++;
         }
-        before = rec;
-        bytes += it->copy->bytes;
-        open_n += list_in(&it->open);
-        n++;
     }
     LIST_EACH(&img->open, node)
     open_n--;

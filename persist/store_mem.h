@@ -9,7 +9,7 @@
  *
  *     struct store_image *disk = store_image_new(mem);
  *     struct store *s = store_mem_new(mem, &(struct store_mem_config){.keep = true, .late = true, .image = disk});
- *     ... s->on_durable = ...; open, replay, append, submit; store_mem_tick(s) ...
+ *     ... s->on_durable = ..., s->msgs = ..., s->clock = ...; open, replay, append, submit; store_mem_tick(s) ...
  *     s->ops->close(s);        or first store_mem_crash(s, upto), to lose what was not durable
  *     s = store_mem_new(...)   the same image again: the next life
  *
@@ -27,7 +27,10 @@ struct store_image;
 
 struct store_mem_config {
     bool keep;                 /* records are kept and can be replayed; false: only LSNs are counted */
-    bool late;                 /* on_durable and on_failed come from store_mem_tick only; false: from submit */
+    bool late;                 /* on_durable, on_failed and on_fetched come from store_mem_tick only; false: from submit
+                                  (on_fetched sooner, if there is a mailbox) */
+    bool shares;               /* as a log does: SETTLE, SENT, RECEIVED and RETURNED of a batch share an LSN and are
+                                  written behind all else of it, but for those of a unit; a batch has an LSN, too */
     struct store_image *image; /* keep: where durable records live, borrowed until close; NULL: in one of our own, which
                                   ends with the store */
     uint64_t bytes_max;        /* keep: reserve refuses what would make the living records larger; 0: no limit */
@@ -37,8 +40,9 @@ struct store_mem_config {
  * by close. NULL when out of memory. */
 struct store *store_mem_new(struct mem *mem, const struct store_mem_config *config) MUST_CHECK;
 
-/* store_mem_tick: late: what is on its way to the disk has arrived (on_durable, or on_failed), and what was submitted
- * meanwhile is sent on its way. True when something is under way now, so that another tick is due. */
+/* store_mem_tick: late: what is on its way to the disk has arrived (on_durable, or on_failed), what was submitted
+ * meanwhile is sent on its way, and what was asked for is there (on_fetched). True when something is under way now, so
+ * that another tick is due. */
 bool store_mem_tick(struct store *s);
 
 /* store_mem_fail_append: the append that would get this LSN returns 0 once, as if out of memory. 0: none. */
@@ -49,7 +53,7 @@ void store_mem_fail_batch(struct store *s, lsn_t lsn);
 
 /* store_mem_crash: the power fails now. Of what was submitted, records up to `upto` had reached the disk (never less
  * than what was reported durable); the rest is lost. Afterwards no callback comes, every slot behaves as after a
- * failure, and close only frees. */
+ * failure, and close only frees, but for fetches: they are answered, without messages. */
 void store_mem_crash(struct store *s, lsn_t upto);
 
 #endif
