@@ -5,6 +5,8 @@
  *     flags[] ─┬─► getopt_long's tables ─► args_parse ─► struct args
  *              └─► --help, docs/configuration.md
  *
+ * weir check-log [--json] DIR is a command: a first word without a dash.
+ *
  * Invariants
  *   1. A flag is one row and one case in `take`.
  *   2. Nothing is printed here: what is wrong goes to the caller in one line.
@@ -34,7 +36,7 @@ static const struct flag flags[] = {
     {'v', "verbose", NULL, "log everything (log_type all)"},
     {'d', "daemon", NULL, "go into the background once everything is open"},
     {FLAG_TEST_CONFIG, "test-config", NULL, "read the configuration, print OK or what is wrong, open nothing"},
-    {FLAG_DATA, "data", "DIR", "keep messages in DIR: refused, because this version keeps everything in memory"},
+    {FLAG_DATA, "data", "DIR", "keep a log in DIR, so that what is acknowledged survives (persistence_location DIR)"},
     {FLAG_SCRAM_USER, "scram-user", "NAME", "read a password from standard input, print NAME's line of a scram_file"},
     {FLAG_SCRAM_ITERATIONS, "scram-iterations", "N",
      "hashes each login costs NAME (4096 to 10000000; default 15000: for small devices; more is safer)"},
@@ -155,9 +157,36 @@ static void long_forms(struct option *out)
         out[i] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument, NULL, flags[i].id};
 }
 
+/* check_log: weir check-log [--json] DIR; argv[1] is that word. */
+static enum err check_log(struct args *a, int argc, char **argv, char *out_why, size_t cap)
+{
+    for (int i = 2; i < argc; i++) {
+        const char *word = argv[i];
+        if (strcmp(word, "--json") == 0) {
+            a->as_json = true;
+        } else if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
+            a->wants_help = true;
+        } else if (word[0] == '-' && word[1] != 0) {
+            snprintf(out_why, cap, "check-log: %s: unknown option; write: weir check-log [--json] DIR", word);
+            return ERR_INVALID;
+        } else if (a->check_log != NULL || word[0] == 0) {
+            snprintf(out_why, cap, "check-log: one directory at a time; write: weir check-log [--json] DIR");
+            return ERR_INVALID;
+        } else {
+            a->check_log = word;
+        }
+    }
+    if (a->check_log != NULL || a->wants_help)
+        return ERR_OK;
+    snprintf(out_why, cap, "check-log: the directory is missing; write: weir check-log [--json] DIR");
+    return ERR_INVALID;
+}
+
 enum err args_parse(struct args *a, int argc, char **argv, char *out_why, size_t cap)
 {
     *a = (struct args){.port = -1};
+    if (argc > 1 && strcmp(argv[1], "check-log") == 0)
+        return check_log(a, argc, argv, out_why, cap);
     char short_form[2 * ARRAY_N(flags) + 2];
     struct option long_form[ARRAY_N(flags) + 1] = {{0}};
     letters(short_form);

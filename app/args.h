@@ -15,12 +15,13 @@
 /* Texts point into argv. */
 struct args {
     const char *config_file; /* NULL: none */
-    const char *data;        /* --data, which this version refuses */
+    const char *data;        /* --data: where the log is; NULL: not given */
+    const char *check_log;   /* weir check-log DIR; NULL: not wanted */
     const char *print_docs;  /* "configuration", "limits": what docs/ is made with */
     const char *scram_user;  /* NULL: no line is wanted */
     uint32_t iterations;     /* for it; 0: not given */
     int port;                /* 0 .. 65535; -1: not given */
-    bool is_verbose, in_background, wants_help, wants_version, tests_config;
+    bool is_verbose, in_background, wants_help, wants_version, tests_config, as_json;
 };
 
 /* args_parse: argv[argc] as main gets them (getopt may reorder them). ERR_INVALID: out_why[cap] says what is wrong,

@@ -3,6 +3,7 @@
  * config.c: what one line of a configuration file means.
  *
  *     config_line(key, value) ─► option_find ─┬─ OPTION_LATER    one warning per option, then ignored
+ *                                             ├─ OPTION_MOOT     one note per option, then ignored
  *                                             ├─ OPTION_REFUSED  an error with the cure
  *                                             ├─ a verb          its function below: listener, port, protocol, log_dest
  * ... └─ the rest        option_number or text ─► put at the row's offset
@@ -80,6 +81,14 @@ void config_warn(struct config *c, const struct place *p, const char *key, const
     va_list args;
     va_start(args, fmt);
     say(c, LOG_WARN, p, key, fmt, args);
+    va_end(args);
+}
+
+void config_note(struct config *c, const struct place *p, const char *key, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(c, LOG_NOTICE, p, key, fmt, args);
     va_end(args);
 }
 
@@ -221,6 +230,8 @@ static enum err put_plain(struct config *c, struct config_at *at, const struct o
 /* ---- verbs -------------------------------------------------------------------------------------------------- */
 
 static const struct option port_row = {.name = "port", .type = OPTION_UINT, .min = 0, .max = 65535};
+static const struct option interval_row = {
+    .name = "interval", .type = OPTION_UINT, .unit = "ms", .min = 1, .max = 3600000};
 static const struct option switch_row = {.name = "allow_anonymous", .type = OPTION_BOOL, .max = 1};
 
 struct config_listener *config_listener_new(struct config *c, struct place at)
@@ -334,6 +345,31 @@ static enum err do_max_connections(struct config *c, struct config_at *at, const
         return e;
     bool is_own = at->listener != NULL && strcmp(key, o->name) == 0;
     return put_number(c, &at->place, key, is_own ? &at->listener->connections_max : &c->limits.connections_max, n);
+}
+
+/* persistence off | interval MS | always, and mosquitto's true and false. */
+static enum err do_persistence(struct config *c, struct config_at *at, const struct option *o, const char *key,
+                               struct slice value)
+{
+    static const struct {
+        const char *word;
+        uint64_t how;
+    } words[] = {{"off", PERSIST_OFF},       {"false", PERSIST_OFF},   {"0", PERSIST_OFF},
+                 {"always", PERSIST_ALWAYS}, {"true", PERSIST_ALWAYS}, {"1", PERSIST_ALWAYS}};
+    struct slice rest = value, word = next_word(&rest);
+    if (slice_eq_str(word, "interval")) {
+        uint64_t ms = 0;
+        enum err e = number_of(c, &at->place, key, &interval_row, rest, &ms);
+        if (e == ERR_OK)
+            e = put_number(c, &at->place, key, &c->persistence, PERSIST_INTERVAL);
+        return e == ERR_OK ? put_number(c, &at->place, key, &c->sync_interval_ms, ms) : e;
+    }
+    bool is_alone = next_word(&rest).len == 0;
+    for (size_t i = 0; i < ARRAY_N(words) && is_alone; i++) {
+        if (slice_eq_str(word, words[i].word))
+            return put_number(c, &at->place, key, &c->persistence, words[i].how);
+    }
+    return not_allowed(c, &at->place, key, o, value);
 }
 
 /* mosquitto's words that ask for more than there is: said, and ignored. */
@@ -477,6 +513,7 @@ static const verb_fn verbs[VERB_N] = {
     [VERB_PROTOCOL] = do_protocol,
     [VERB_ALLOW_ANONYMOUS] = do_allow_anonymous,
     [VERB_MAX_CONNECTIONS] = do_max_connections,
+    [VERB_PERSISTENCE] = do_persistence,
     [VERB_LOG_DEST] = do_log_dest,
     [VERB_LOG_TYPE] = do_log_type,
     [VERB_INCLUDE_DIR] = do_include_dir,
@@ -499,7 +536,8 @@ static bool is_harmless(const struct option *o, struct slice value)
            (strcmp(o->harmless, "true") == 0 && slice_eq_str(word, "1"));
 }
 
-static void warn_once(struct config *c, const struct place *p, const struct option *o, const char *key)
+/* say_once: what is ignored, and for an OPTION_MOOT why. */
+static void say_once(struct config *c, const struct place *p, const struct option *o, const char *key)
 {
     for (unsigned i = 0; i < option_n(); i++) {
         struct option row;
@@ -507,7 +545,10 @@ static void warn_once(struct config *c, const struct place *p, const struct opti
         if (row.name != o->name)
             continue;
         BUG_ON(i / 64 >= ARRAY_N(c->warned));
-        if (!(c->warned[i / 64] & UINT64_C(1) << i % 64))
+        bool was_said = c->warned[i / 64] & UINT64_C(1) << i % 64;
+        if (!was_said && o->class == OPTION_MOOT)
+            config_note(c, p, key, "ignored: %s", o->help);
+        else if (!was_said)
             config_warn(c, p, key, "not supported yet, ignored");
         c->warned[i / 64] |= UINT64_C(1) << i % 64;
         return;
@@ -528,8 +569,8 @@ enum err config_line(struct config *c, struct config_at *at, struct slice key, s
         return ERR_OK;
     if (o.class == OPTION_REFUSED)
         return config_complain(c, &at->place, name, "not supported yet: %s", o.help);
-    if (o.class == OPTION_LATER) {
-        warn_once(c, &at->place, &o, name);
+    if (o.class == OPTION_LATER || o.class == OPTION_MOOT) {
+        say_once(c, &at->place, &o, name);
         return ERR_OK;
     }
     return o.verb != VERB_NONE ? verbs[o.verb](c, at, &o, name, value) : put_plain(c, at, &o, name, value);

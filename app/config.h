@@ -34,6 +34,9 @@ enum { LOG_TO_STDERR = 1, LOG_TO_STDOUT = 2, LOG_TO_FILE = 4, LOG_TO_NONE = 8 };
 /* What lines say about logins without a proof; allow_anonymous. */
 enum { ANYONE_UNSAID, ANYONE_YES, ANYONE_NO };
 
+/* What lines say about the disk; persistence. */
+enum { PERSIST_UNSAID, PERSIST_OFF, PERSIST_INTERVAL, PERSIST_ALWAYS };
+
 /* Words of an option that may stand several times. */
 struct config_words {
     char **v; /* NULL-terminated, owned by the config; NULL: it stands nowhere */
@@ -89,6 +92,13 @@ struct config {
     char *response_information; /* or NULL */
     char *scram_file;           /* or NULL: nobody can prove who they are */
 
+    uint64_t persistence;      /* PERSIST_; after config_finish never UNSAID */
+    uint64_t sync_interval_ms; /* PERSIST_INTERVAL */
+    uint64_t commit_ms_min, linger_commit_ms, segment_bytes, disk_bytes_max;
+    char *disk_location;    /* persistence_location; or NULL */
+    const char *disk_asked; /* borrowed: --data; NULL: not given; to be set before config_finish */
+    const char *disk_dir;   /* after config_finish: one of the two; NULL: everything is in memory */
+
     struct config_listener base; /* what is written before the first listener: the default listener */
     bool base_is_written;        /* port or bind_address were there */
     struct seen *seen;           /* what was set where, to find contradictions */
@@ -97,8 +107,8 @@ struct config {
     uint64_t warned[4]; /* bit per option: said once */
 };
 
-/* config_init: everything at its default. `say` hears errors (LOG_ERROR) and warnings (LOG_WARN), one line each,
- * without line end; it may be called until config_finish has returned. */
+/* config_init: everything at its default. `say` hears errors (LOG_ERROR), warnings (LOG_WARN) and notes (LOG_NOTICE),
+ * one line each, without line end; it may be called until config_finish has returned. */
 void config_init(struct config *c, struct mem *mem, const char *const *protocols, config_say_fn say, void *ctx);
 
 /* config_fini: frees what the config owns, places' file names included. */
@@ -112,8 +122,8 @@ enum err config_file(struct config *c, const char *path) MUST_CHECK;
 enum err config_text(struct config *c, const char *name, struct slice text) MUST_CHECK;
 
 /* config_finish: resolves what depends on several lines (listeners, who may be anonymous), adds the default listeners
- * when none was asked for: 1883 and 61613 on loopback, or `port` (0 .. 65535) when it is not -1. Errors as config_file.
- */
+ * when none was asked for: 1883 and 61613 on loopback, or `port` (0 .. 65535) when it is not -1; and what is kept on
+ * disk, and where. Errors as config_file. */
 enum err config_finish(struct config *c, int port) MUST_CHECK;
 
 /* config_place: "FILE:LINE: " of a place, "" when it is in no file; at most cap > 0 bytes, NUL-terminated. */
@@ -121,6 +131,10 @@ void config_place(const struct place *p, char *out, size_t cap);
 
 /* config_scram_place: where scram_file, which is not NULL, was written. */
 const struct place *config_scram_place(const struct config *c);
+
+/* config_disk_place: where disk_dir, which is not NULL, was written: "FILE:LINE: persistence_location" or "--data". At
+ * most cap > 0 bytes, NUL-terminated. */
+void config_disk_place(const struct config *c, char *out, size_t cap);
 
 /* config_protocol: the name of what a listener serves alone, NULL: all. */
 const char *config_protocol(const struct config *c, const struct config_listener *l);

@@ -42,6 +42,8 @@ void config_init(struct config *c, struct mem *mem, const char *const *protocols
                          .retain_available = 1,
                          .set_tcp_nodelay = 1,
                          .sys_interval_s = 10,
+                         .linger_commit_ms = 20,
+                         .segment_bytes = UINT64_C(16) << 20,
                          .base = {.qos_max = 2},
                          .log_types = 1u << LOG_ERROR | 1u << LOG_WARN | 1u << LOG_NOTICE,
                          .log_dests = LOG_TO_STDERR,
@@ -87,6 +89,7 @@ void config_fini(struct config *c)
     mem_free(c->mem, c->user);
     mem_free(c->mem, c->response_information);
     mem_free(c->mem, c->scram_file);
+    mem_free(c->mem, c->disk_location);
     *c = (struct config){0};
 }
 
@@ -367,6 +370,8 @@ enum err config_finish(struct config *c, int port)
     enum err e = who_is_anonymous(c);
     if (e == ERR_OK)
         e = all_fit(c);
+    if (e == ERR_OK)
+        e = config_finish_disk(c);
     if (e == ERR_OK)
         e = which_listeners(c, port);
     return e == ERR_OK ? none_twice(c) : e;

@@ -28,11 +28,17 @@ enum err config_complain(struct config *c, const struct place *p, const char *ke
 /* config_warn: the same as a warning. */
 void config_warn(struct config *c, const struct place *p, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/* config_note: the same as a line that nobody has to act on. */
+void config_note(struct config *c, const struct place *p, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
 /* config_nomem: says so; returns ERR_NOMEM. */
 enum err config_nomem(struct config *c);
 
 /* config_seen: where the number or text at `target` was set; NULL: it was not. */
 const struct place *config_seen(const struct config *c, const void *target);
+
+/* config_finish_disk: what is kept on disk, and where (config_disk.c). Errors were said. */
+enum err config_finish_disk(struct config *c) MUST_CHECK;
 
 /* config_listener_new: an empty block at the end of the list; NULL when out of memory. */
 struct config_listener *config_listener_new(struct config *c, struct place at) MUST_CHECK;

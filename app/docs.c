@@ -94,20 +94,27 @@ void docs_help(struct buf *out)
 {
     buf_printf(out,
                "weir %s: a message broker for MQTT and STOMP\n\n"
-               "usage: weir [-c FILE] [-p PORT] [-v] [-d] [--test-config]\n"
+               "usage: weir [-c FILE] [-p PORT] [--data DIR] [-v] [-d] [--test-config]\n"
+               "       weir check-log [--json] DIR\n"
                "       weir --scram-user NAME [--scram-iterations N] >> SCRAM_FILE\n\n",
                WEIR_VERSION);
     args_usage(out);
-    buf_put_str(out,
-                "\nWithout a configuration weir listens on loopback, ports 1883 and 61613, each for every protocol.\n"
-                "\nA configuration has lines `OPTION VALUE`, and # before comments. Options:\n\n");
+    buf_put_str(
+        out, "\nWithout a configuration weir listens on loopback, ports 1883 and 61613, each for every protocol, and "
+             "keeps\neverything in memory; with --data DIR it acknowledges what is on the disk.\n"
+             "\nweir check-log DIR prints what is in a log and what is damaged, and changes nothing; --json for "
+             "programs.\nExit codes: 0 nothing is damaged, 1 something is, 2 it cannot be read. What a broker is just "
+             "writing\nthere looks torn.\n"
+             "\nA configuration has lines `OPTION VALUE`, and # before comments. Options:\n\n");
     for (unsigned i = 0; i < option_n(); i++) {
         struct option o;
         option_at(i, &o);
         if (o.class == OPTION_WORKS)
             help_option(out, &o);
     }
-    buf_put_str(out, "\nOptions of mosquitto that are ignored with a warning, because they are not supported yet:\n");
+    buf_put_str(out, "\nOptions of mosquitto that are ignored with a note, because nothing is missing without them:\n");
+    wrapped_names(out, OPTION_MOOT, "", 2);
+    buf_put_str(out, "Options of mosquitto that are ignored with a warning, because they are not supported yet:\n");
     wrapped_names(out, OPTION_LATER, "", 2);
     buf_put_str(out,
                 "Options of mosquitto that end the start, because ignoring them would let in whom they keep out:\n");
@@ -184,6 +191,9 @@ static const char intro[] = "# Configuration\n\n"
                             "1883 and 61613, and each port serves every protocol: the first bytes of a connection "
                             "decide. `-p PORT` makes that one\n"
                             "port; listeners in a file win over it.\n\n"
+                            "Everything is in memory unless a directory is named: `--data DIR`, or "
+                            "`persistence_location DIR` in a file. Then an\n"
+                            "acknowledgement means that the disk has it: [durability.md](durability.md).\n\n"
                             "A file given with `-c FILE` has the grammar of mosquitto.conf, and mosquitto's option "
                             "names where the meaning is the\n"
                             "same, so that a simple mosquitto.conf runs unchanged. `weir -c FILE --test-config` reads "
@@ -193,6 +203,9 @@ static const char intro[] = "# Configuration\n\n"
                             "| flag | what it does |\n|---|---|\n";
 
 static const char grammar[] =
+    "\n`weir check-log [--json] DIR` prints what is in a log and what is damaged, and changes nothing; exit codes: 0 "
+    "nothing is\n"
+    "damaged, 1 something is, 2 it cannot be read.\n"
     "\nThe lines of a start (`weir: listening on 127.0.0.1:1883 and [::1]:1883 (mqtt, stomp, websockets)`) go to "
     "standard output, "
     "at\n"
@@ -254,9 +267,12 @@ void docs_configuration(struct buf *out)
                 "\n## Limits\n\nEvery limit is an option. What happens when one is reached, and why it is there, is in "
                 "[limits.md](limits.md).\n\n");
     option_rows(out, true);
+    buf_put_str(out, "\n`max_connections` below a listener is that listener's own limit; elsewhere, and as "
+                     "`global_max_connections`, it is the broker's.\n"
+                     "\n## Options of mosquitto that need nothing here\n\n"
+                     "They are ignored, and one note names the file and the line.\n\n");
+    other_rows(out, OPTION_MOOT, "why");
     buf_put_str(out,
-                "\n`max_connections` below a listener is that listener's own limit; elsewhere, and as "
-                "`global_max_connections`, it is the broker's.\n"
                 "\n## Options of mosquitto that are not supported yet\n\n"
                 "They are ignored, and one warning names the file and the line. With the value in the second column "
                 "they ask for what Weir does anyway, and nothing is said.\n\n");

@@ -31,7 +31,7 @@ struct doors_config {
     const struct upgrade_way *ways;            /* what is spoken in WebSockets */
     struct tcp_home *home;                     /* of the shard's loop */
     struct ws_home *ws;                        /* the same for WebSockets */
-    struct shard *shard;
+    struct shard *shard;                       /* may be set later: before the loop runs */
     struct mem *mem;
     struct logs *logs;
 };

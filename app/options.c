@@ -5,7 +5,7 @@
  *
  *     "max_keepalive" ─► option_find ─┬─ limit_table[]   (core/limits.h; every limit is an option)
  *                                     ├─ rows[]          (the rest of what Weir does)
- *                                     └─ the rest of mosquitto's words: LATER, or REFUSED because they restrict
+ *                                     └─ the rest of mosquitto's words: LATER, MOOT, or REFUSED because they restrict
  *
  * Invariants
  *   1. Every option of mosquitto 2.0 has a row: as far as Weir has it under the same name, with the same meaning.
@@ -32,6 +32,10 @@
     {                                                                                                                  \
         .name = (name_), .class = OPTION_LATER, .harmless = (harmless_), .help = (instead)                             \
     }
+#define MOOT(name_, harmless_, why)                                                                                    \
+    {                                                                                                                  \
+        .name = (name_), .class = OPTION_MOOT, .harmless = (harmless_), .help = (why)                                  \
+    }
 #define REFUSED(name_, harmless_, cure)                                                                                \
     {                                                                                                                  \
         .name = (name_), .class = OPTION_REFUSED, .harmless = (harmless_), .help = (cure)                              \
@@ -43,6 +47,8 @@
 #define NO_ACCESS                                                                                                      \
     "access rules cannot be kept yet, and topics are not left open instead; remove this line only if everybody who "   \
     "logs in may use every topic"
+#define NEVER_SAVES                                                                                                    \
+    "nothing is saved now and then: what weir acknowledges, it has written (persistence interval MS gives that up)"
 #define NO_PLUGIN "there are no plugins, and their checks are not left out instead; remove this line to do without"
 #define NO_TLS                                                                                                         \
     "encrypted listeners are not built yet, and no listener speaks in the clear instead; remove this listener, or "    \
@@ -237,6 +243,59 @@ static const struct option rows[] = {
      GLOBAL(set_tcp_nodelay),
      .help = "Send small packets at once (no Nagle algorithm). Unlike mosquitto's, the default is true."},
 
+    /* ---- the disk */
+    {.name = "persistence",
+     .def_text = "always with a directory, off without",
+     GLOBAL(persistence),
+     VERB(VERB_PERSISTENCE, "off | interval MS | always | true | false"),
+     .help =
+         "What an acknowledgement means. always (true): what it is for is on the disk, synced. interval MS: the "
+         "operating system has it, and it is synced every so often: it survives the end of the broker, but a power cut "
+         "takes up to that much of what was acknowledged. off (false): everything is in memory. All but off need a "
+         "directory: persistence_location, or --data. docs/durability.md has the whole promise."},
+    {.name = "persistence_location",
+     .type = OPTION_TEXT,
+     .def_text = "",
+     .max = 4000,
+     GLOBAL(disk_location),
+     .help =
+         "Directory of the log, made if it is not there, for this broker alone. Unlike in mosquitto it is enough to "
+         "name it: only persistence off leaves it unused. --data DIR says the same."},
+    {.name = "persistence_commit_interval",
+     .type = OPTION_UINT,
+     .unit = "ms",
+     .max = 60000,
+     GLOBAL(commit_ms_min),
+     .help = "Least time between two batches: fewer and larger writes for flash that wears out or is slow, and "
+             "acknowledgements that wait for so long. 0: as fast as the disk is."},
+    {.name = "persistence_commit_linger",
+     .type = OPTION_UINT,
+     .unit = "ms",
+     .max = 10000,
+     .def = 20,
+     GLOBAL(linger_commit_ms),
+     .help =
+         "How long messages whose consumers are all there may wait to be acknowledged by them before they are written: "
+         "what is settled by then is never written, and its publisher is answered at once. 0: nothing waits for that."},
+    {.name = "persistence_segment_size",
+     .type = OPTION_UINT,
+     .unit = "bytes",
+     .min = 65536,
+     .max = 134217728,
+     .def = 16777216,
+     GLOBAL(segment_bytes),
+     .help = "Size of one file of the log, written in advance. Space is given back a file at a time; a larger message "
+             "gets a file of its own."},
+    {.name = "persistence_max_size",
+     .type = OPTION_UINT,
+     .unit = "bytes",
+     .max = 1152921504606846976,
+     .def_text = "0 (what the disk has)",
+     GLOBAL(disk_bytes_max),
+     .help =
+         "Size of all files of the log together, at least eight segments. At the limit, as on a full disk, messages "
+         "that must be stored are refused and consumers go on. 0: what the disk has."},
+
     /* ---- the process */
     {.name = "include_dir",
      .def_text = "",
@@ -268,21 +327,23 @@ static const struct option rows[] = {
      .type = OPTION_TEXT,
      .def_text = "",
      GLOBAL(user),
-     .help = "When started as root, become this user and its groups once all listeners are open. Not written: stay."},
+     .help =
+         "When started as root, become this user and its groups once all listeners are open; the log's files are this "
+         "user's from the start. Not written: stay."},
+
+    /* ---- mosquitto's, and nothing is missing without them */
+    MOOT("autosave_interval", NULL, NEVER_SAVES),
+    MOOT("autosave_on_changes", "false", NEVER_SAVES),
+    MOOT("persistence_file", NULL, "the log is several files, in persistence_location, whose names are given"),
 
     /* ---- mosquitto's, harmless to do without */
     LATER("allow_duplicate_messages", "false", "a message goes once to a subscriber, however many filters match"),
     LATER("auto_id_prefix", NULL, NULL),
-    LATER("autosave_interval", NULL, NULL),
-    LATER("autosave_on_changes", "false", NULL),
     LATER("check_retain_source", "true", "there are no access rules to check against"),
     LATER("log_facility", NULL, NULL),
     LATER("log_timestamp_format", NULL, "times are always written as 2026-11-21T10:30:00.000Z"),
     LATER("max_inflight_bytes", "0", "max_inflight_messages"),
     LATER("message_size_limit", "0", "max_packet_size, which ends the connection"),
-    LATER("persistence", "false", "everything is in memory"),
-    LATER("persistence_file", NULL, "everything is in memory"),
-    LATER("persistence_location", NULL, "everything is in memory"),
     LATER("upgrade_outgoing_qos", "false", NULL),
     LATER("http_dir", NULL, NULL),
     LATER("websockets_log_level", NULL, NULL),

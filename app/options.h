@@ -19,6 +19,7 @@
 enum option_class {
     OPTION_WORKS,   /* does what `help` says */
     OPTION_LATER,   /* known, harmless to leave out: one warning, then ignored */
+    OPTION_MOOT,    /* what it asks for needs no option here: one note with `help`, then ignored */
     OPTION_REFUSED, /* leaving it out would open what the file closes: the start ends, `help` is the cure */
 };
 
@@ -44,6 +45,7 @@ enum option_verb {
     VERB_PROTOCOL,
     VERB_ALLOW_ANONYMOUS,
     VERB_MAX_CONNECTIONS,
+    VERB_PERSISTENCE,
     VERB_LOG_DEST,
     VERB_LOG_TYPE,
     VERB_INCLUDE_DIR,
@@ -57,13 +59,14 @@ enum option_verb {
  * SCOPE_LISTENER, in struct config_listener. */
 struct option {
     const char *name;     /* ends in '*' for a family: "plugin_opt_*" */
-    const char *help;     /* WORKS: what it does; LATER: what there is instead, or NULL; REFUSED: why, and the cure */
+    const char *help;     /* WORKS: what it does; LATER: what there is instead, or NULL; MOOT: why; REFUSED:
+                             why, and the cure */
     const char *def_text; /* default for people */
     const char *unit;
     const char *policy;    /* limits: what happens when it is reached */
     const char *values;    /* OPTION_ENUM, OPTION_VERB */
     const char *unlimited; /* the word that stands for max, as mosquitto has it ("0", "-1"); NULL: none */
-    const char *harmless;  /* LATER, REFUSED: with this value nothing is asked for, so nothing is said */
+    const char *harmless;  /* LATER, MOOT, REFUSED: with this value nothing is asked for, so nothing is said */
     uint64_t def, min, max;
     uint32_t offset;
     enum option_class class;

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,16 +100,52 @@ enum err process_write_pid(const char *path, char *out_why, size_t cap)
     return ERR_IO;
 }
 
+/* other_user: whom root is to be; NULL with ERR_OK: nobody else. */
+static enum err other_user(const char *user, const struct passwd **out, char *out_why, size_t cap)
+{
+    *out = NULL;
+    if (geteuid() != 0 || user == NULL || strcmp(user, "root") == 0)
+        return ERR_OK;
+    *out = getpwnam(user);
+    if (*out != NULL)
+        return ERR_OK;
+    snprintf(out_why, cap, "there is no user \"%s\"; make one, or name another (\"nobody\")", user);
+    return ERR_NOT_FOUND;
+}
+
+/* sync_parent: the name of path is durable. */
+static bool sync_parent(const char *path)
+{
+    char parent[4096];
+    int n = snprintf(parent, sizeof(parent), "%s/..", path);
+    int fd = n < (int)sizeof(parent) ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    bool is_synced = fd != -1 && fsync(fd) != -1;
+    if (fd != -1)
+        close(fd);
+    return is_synced;
+}
+
+enum err process_make_dir(const char *path, const char *user, char *out_why, size_t cap)
+{
+    const struct passwd *p;
+    enum err e = other_user(user, &p, out_why, cap);
+    if (e != ERR_OK)
+        return e;
+    bool is_made = mkdir(path, 0700) != -1;
+    if (!is_made && errno == EEXIST)
+        return ERR_OK;
+    if (is_made && (p == NULL || chown(path, p->pw_uid, p->pw_gid) != -1) && sync_parent(path))
+        return ERR_OK;
+    snprintf(out_why, cap, "cannot be made: %s", strerror(errno));
+    return ERR_IO;
+}
+
 enum err process_become(const char *user, char *out_why, size_t cap)
 {
-    if (geteuid() != 0 || strcmp(user, "root") == 0)
-        return ERR_OK;
-    errno = 0;
-    const struct passwd *p = getpwnam(user);
-    if (p == NULL) {
-        snprintf(out_why, cap, "there is no user \"%s\"; make one, or name another (\"nobody\")", user);
-        return ERR_NOT_FOUND;
-    }
+    const struct passwd *p;
+    enum err e = other_user(user, &p, out_why, cap);
+    if (p == NULL)
+        return e;
     if (initgroups(p->pw_name, p->pw_gid) == -1 || setgid(p->pw_gid) == -1 || setuid(p->pw_uid) == -1) {
         snprintf(out_why, cap, "cannot become \"%s\": %s", user, strerror(errno));
         return ERR_IO;

@@ -24,6 +24,11 @@ enum err process_background(int *out_fd) MUST_CHECK;
 /* process_is_ready: standard input, output and error become /dev/null, and the parent may go. */
 void process_is_ready(int fd);
 
+/* process_make_dir: makes a directory (mode 0700, its parent must be there) that belongs to `user` if we are root;
+ * durable when it returns. Without effect if there is something of that name. ERR_IO, ERR_NOT_FOUND as process_become.
+ */
+enum err process_make_dir(const char *path, const char *user, char *out_why, size_t cap) MUST_CHECK;
+
 /* process_write_pid: our id and a line end into a new file at path. process_become: root becomes `user` with its
  * groups; without effect for other users and for "root". ERR_IO or ERR_NOT_FOUND: out_why[cap] says why, with the cure.
  */

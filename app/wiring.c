@@ -4,9 +4,9 @@
  *
  *     adapters[]: mqtt, stomp, websockets ─► ways[]: mqtt, stomp        a new protocol: one row, and its name
  *
- *     heap ─► config ─► log ─► loop ─► store ─► shard ─► doors (listeners) ─► signals ─► loop runs ─┐
- *      ▲                                                                                            │
- *      └───────────────────────────── weir_fini, in the reverse order ◄─────────────────────────────┘
+ *     heap ─► config ─► log ─► loop ─► doors (listeners) ─► user ─► store ─► shard ─► signals ─► loop runs ─┐
+ *      ▲                                                                                                    │
+ *      └───────────────────────────── weir_fini, in the reverse order ◄─────────────────────────────────────┘
  *
  * Stopping. SIGTERM is read while the loop reports readiness, when nothing may be closed; so it is noted, and done at
  * the beginning of the turn: listeners first, then shard_stop, which ends the loop when the last connection is gone. A
@@ -14,7 +14,8 @@
  *
  * Invariants
  *   1. A signal handler does not exist: signals are blocked and read from a signalfd, so that nothing is interrupted.
- *   2. Root is given up after everything that needs it was opened, and before the first connection is served.
+ *   2. Root is given up after everything that needs it was opened, and before the store is: files and threads of the
+ * store are those of the user we become. Nobody is served before that: the loop does not run yet.
  *   3. At the end the heap is empty.
  * Cost    nothing that counts.
  * Thread  main.
@@ -32,11 +33,11 @@
 
 #include "app/args.h"
 #include "app/process.h"
+#include "app/ram.h"
 #include "core/adapter.h"
 #include "core/base/rng.h"
 #include "core/shard.h"
 #include "core/store.h"
-#include "persist/store_mem.h"
 #include "proto_mqtt/mqtt_adapter.h"
 #include "proto_stomp/stomp_adapter.h"
 #include "proto_stomp/stomp_unit.h"
@@ -69,7 +70,7 @@ static const struct upgrade_way ways[] = {
 
 void weir_say_error(const char *fmt, ...)
 {
-    char line[1200];
+    char line[8000];
     va_list args;
     va_start(args, fmt);
     vsnprintf(line, sizeof(line), fmt, args);
@@ -220,6 +221,7 @@ static enum err load_users(struct weir *w)
 enum err weir_configure(struct weir *w, const struct args *a)
 {
     enum err e = a->config_file != NULL ? config_file(&w->config, a->config_file) : ERR_OK;
+    w->config.disk_asked = a->data;
     if (e == ERR_OK)
         e = config_finish(&w->config, a->port);
     return e == ERR_OK ? load_users(w) : e;
@@ -249,25 +251,44 @@ static enum err open_auth(struct weir *w, struct auth **out)
     return e;
 }
 
+/* open_store: made, not opened yet; NULL: it was said why. */
+static struct store *open_store(struct weir *w)
+{
+    char why[6000];
+    struct store *store = NULL;
+    if (disk_home_store(&w->disk_home, &w->config, &w->mem_store, &w->logs, &store, why, sizeof(why)) == ERR_OK)
+        return store;
+    weir_say_error("%s", why);
+    return NULL;
+}
+
+/* no_shard: says why there is none: the store, or no memory. */
+static enum err no_shard(struct weir *w)
+{
+    char why[6000];
+    disk_home_why(&w->disk_home, why, sizeof(why));
+    if (why[0] == 0)
+        return out_of_memory();
+    weir_say_error("%s", why);
+    return ERR_IO;
+}
+
 static enum err open_shard(struct weir *w)
 {
     struct auth *auth;
     enum err e = open_auth(w, &auth);
     if (e != ERR_OK)
         return e;
-    w->heap.bytes_max = w->config.memory_bytes_max;
-    w->loop = loop_ev_new(&w->mem_loop);
-    tcp_home_init(&w->tcp, w->loop, &w->mem_doors);
-    ws_home_init(&w->ws, &w->mem_doors, w->config.limits.ws_message_bytes_max);
-    struct store *store = store_mem_new(&w->mem_store, &(struct store_mem_config){.keep = false});
-    if (w->loop == NULL || store == NULL)
-        return out_of_memory();
+    struct store *store = open_store(w);
+    if (store == NULL)
+        return ERR_IO;
     struct shard_config sc = {.loop = w->loop,
                               .log = &w->logs.log,
                               .heap = &w->heap,
                               .store = store,
                               .limits = w->config.limits,
                               .seed = random_seed(),
+                              .ram_bytes = ram_bytes(""),
                               .auth = auth,
                               .response_information = w->config.response_information,
                               .sys_interval_s = (uint32_t)w->config.sys_interval_s,
@@ -280,21 +301,29 @@ static enum err open_shard(struct weir *w)
                               .queue_qos0 = w->config.queue_qos0_messages};
     w->shard = shard_new(&sc);
     if (w->shard == NULL)
-        return out_of_memory();
+        return no_shard(w);
+    disk_home_opened(&w->disk_home);
+    w->doors.with.shard = w->shard;
     w->loop->on_turn = on_turn; /* around the shard's */
     w->loop->ctx = w;
     return ERR_OK;
 }
 
+/* open_doors: the loop, and the listeners; nobody comes in before the shard is there, for the loop does not run. */
 static enum err open_doors(struct weir *w)
 {
     char why[1400];
+    w->heap.bytes_max = w->config.memory_bytes_max;
+    w->loop = loop_ev_new(&w->mem_loop);
+    tcp_home_init(&w->tcp, w->loop, &w->mem_doors);
+    ws_home_init(&w->ws, &w->mem_doors, w->config.limits.ws_message_bytes_max);
+    if (w->loop == NULL)
+        return out_of_memory();
     struct doors_config with = {.config = &w->config,
                                 .adapters = adapters,
                                 .ways = ways,
                                 .home = &w->tcp,
                                 .ws = &w->ws,
-                                .shard = w->shard,
                                 .mem = &w->mem_doors,
                                 .logs = &w->logs};
     enum err e = doors_open(&w->doors, &with, why, sizeof(why));
@@ -306,9 +335,11 @@ static enum err open_doors(struct weir *w)
 
 static enum err settle_process(struct weir *w)
 {
-    char why[512];
-    enum err e = ERR_OK;
-    if (w->config.pid_file != NULL) {
+    char why[6000];
+    enum err e = disk_home_make(&w->config, why, sizeof(why));
+    if (e != ERR_OK)
+        weir_say_error("%s", why);
+    if (e == ERR_OK && w->config.pid_file != NULL) {
         e = process_write_pid(w->config.pid_file, why, sizeof(why));
         if (e != ERR_OK)
             weir_say_error("pid_file: %s", why);
@@ -326,11 +357,11 @@ static enum err open_parts(struct weir *w, const struct args *a)
 {
     enum err e = open_logs(w, a);
     if (e == ERR_OK)
-        e = open_shard(w);
-    if (e == ERR_OK)
         e = open_doors(w);
     if (e == ERR_OK)
         e = settle_process(w);
+    if (e == ERR_OK)
+        e = open_shard(w);
     if (e == ERR_OK && open_signals(w) != ERR_OK) {
         weir_say_error("signals cannot be watched: %s", strerror(errno));
         e = ERR_IO;
@@ -350,7 +381,7 @@ enum err weir_open(struct weir *w, const struct args *a)
     if (e != ERR_OK)
         return e;
     doors_announce(&w->doors);
-    logs_announce(&w->logs, "weir " WEIR_VERSION ": in memory only, nothing survives a restart");
+    disk_home_announce(&w->disk_home);
     if (a->in_background)
         process_is_ready(ready);
     return ERR_OK;

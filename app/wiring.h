@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "app/config.h"
+#include "app/disk_home.h"
 #include "app/doors.h"
 #include "app/logs.h"
 #include "auth/scram_auth.h"
@@ -37,6 +38,7 @@ struct weir {
     struct mem mem_config, mem_loop, mem_store, mem_doors, mem_auth;
     struct config config;
     struct logs logs;
+    struct disk_home disk_home;
     struct loop *loop;
     struct tcp_home tcp;        /* of loop's pipes; to be closed if there is a loop */
     struct ws_home ws;          /* the same */

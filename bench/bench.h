@@ -40,9 +40,10 @@ struct options {
     pid_t pid;           /* of the broker; 0: not known, no CPU or memory figures */
     const char *json;    /* file, or NULL */
     enum protocol from;  /* STOMP scenario: the publishers' protocol */
-    bool queue;          /* STOMP scenario: /queue instead of /topic */
+    bool queue;          /* STOMP scenario: /queue instead of /topic; durable: STOMP instead of MQTT */
     bool ack_individual; /* STOMP scenario: ack:client-individual instead of auto */
     bool receipts;       /* STOMP scenario: every SEND asks for a receipt */
+    bool persistent;     /* STOMP scenario: every SEND is persistent:true */
     bool wildcard;       /* subscriptions scenario: filters with + and # */
     bool share;          /* pairs: subscribers are members of groups, one each */
 };

@@ -40,6 +40,9 @@ static const struct scenario scenarios[] = {
     {"storms", 10000, 60000, scenario_storms, "ten times N connections at once, then all gone"},
     {"retained", 1000000, 10000000, scenario_retained, "N retained topics: store, replay to #, clear"},
     {"offline", 100000, 10000000, scenario_offline, "N messages for a session that is away, then drained"},
+    {"durable", 1, 1000, scenario_durable,
+     "N publishers into a session that is away, by window; --queue: STOMP, persistent, into a queue"},
+    {"fill", 1000000, 10000000, scenario_fill, "N messages for a session that is away; they stay"},
     {"subs", 1000000, 10000000, scenario_subs, "N subscriptions, exact or --wildcard, and messages to them at random"},
 };
 
@@ -63,6 +66,7 @@ enum option_id {
     OPT_QUEUE,
     OPT_ACK,
     OPT_RECEIPTS,
+    OPT_PERSISTENT,
     OPT_WILDCARD,
     OPT_SHARE,
     OPT_LIMIT,
@@ -93,6 +97,7 @@ static const struct choice choices[] = {
     {"queue", NULL, "stomp: /queue/... instead of /topic/...", OPT_QUEUE},
     {"ack", "auto|client-individual", "stomp: ack mode of the subscribers (auto)", OPT_ACK},
     {"receipts", NULL, "stomp: every SEND asks for a receipt", OPT_RECEIPTS},
+    {"persistent", NULL, "stomp: every SEND is persistent:true", OPT_PERSISTENT},
     {"wildcard", NULL, "subs: every filter has a wildcard", OPT_WILDCARD},
     {"share", NULL, "pairs: each subscriber is the member of a group ($share) of its own", OPT_SHARE},
     {"json", "FILE", "write the rows there, too", OPT_JSON},
@@ -204,6 +209,9 @@ static void take_option(struct options *o, enum option_id id, const char *value,
         break;
     case OPT_RECEIPTS:
         o->receipts = true;
+        break;
+    case OPT_PERSISTENT:
+        o->persistent = true;
         break;
     case OPT_WILDCARD:
         o->wildcard = true;

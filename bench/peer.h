@@ -27,7 +27,9 @@ struct template
 };
 
 void template_mqtt(struct template *t, const char *topic, uint8_t qos, bool retain, uint32_t payload_bytes);
-void template_stomp(struct template *t, const char *destination, bool receipts, uint32_t payload_bytes);
+/* template_stomp: with: STOMP_... together. */
+enum { STOMP_RECEIPT = 1, STOMP_PERSISTENT = 2 };
+void template_stomp(struct template *t, const char *destination, unsigned with, uint32_t payload_bytes);
 
 /* id_put_text: id as five digits. */
 static inline void id_put_text(uint8_t *p, uint32_t id)

@@ -94,11 +94,12 @@ static _Noreturn void unexpected(const struct frame *f)
     die("the broker sent the STOMP frame: %.*s", (int)(end - f->command), (const char *)f->command);
 }
 
-void template_stomp(struct template *t, const char *destination, bool receipts, uint32_t payload_bytes)
+void template_stomp(struct template *t, const char *destination, unsigned with, uint32_t payload_bytes)
 {
     char head[512];
-    int n = snprintf(head, sizeof(head), "SEND\ndestination:%s\ncontent-length:%u\n%s\n", destination, payload_bytes,
-                     receipts ? "receipt:00000\n" : "");
+    int n = snprintf(head, sizeof(head), "SEND\ndestination:%s\ncontent-length:%u\n%s%s\n", destination, payload_bytes,
+                     (with & STOMP_PERSISTENT) != 0 ? "persistent:true\n" : "",
+                     (with & STOMP_RECEIPT) != 0 ? "receipt:00000\n" : "");
     if (n < 0 || (size_t)n >= sizeof(head))
         die("the destination is too long");
     uint32_t at = (uint32_t)n;
@@ -106,7 +107,7 @@ void template_stomp(struct template *t, const char *destination, bool receipts, 
                            .n = at + payload_bytes + 1,
                            .payload_at = at,
                            .payload_bytes = payload_bytes,
-                           .id_at = receipts ? at - 7 : 0,
+                           .id_at = (with & STOMP_RECEIPT) != 0 ? at - 7 : 0,
                            .id_is_text = true};
     memcpy(t->bytes, head, at);
     payload_fill(t->bytes + at, payload_bytes);

@@ -263,15 +263,13 @@ void scenario_offline(const struct options *o, struct report *r)
 
 /* ---- waiting ------------------------------------------------------------------------------------------------ */
 
-void store_waiting(const struct options *o)
+void store_waiting(const struct options *o, struct row *row)
 {
     struct options mine = *o;
-    struct row row;
     const char *topic = "bench/waiting";
     mine.scenario = "waiting";
     mine.n = o->waiting;
     mine.qos = 1;
-    mine.window = 0;
     struct store_run *s = store_run_new(&mine, mine.qos);
     struct link *l = &s->taker.link;
     template_mqtt(&s->template, topic, mine.qos, false, o->payload_bytes);
@@ -279,6 +277,6 @@ void store_waiting(const struct options *o)
     mqtt_login(l, "wb-away", SESSION_KEPT);
     mqtt_subscribe(l, topic, 1, (uint32_t)strlen(topic), mine.qos);
     mqtt_logout(l);
-    give_all(s, "enqueue", &row);
+    give_all(s, "enqueue", row);
     mqtt_logout(&s->giver.link);
 }

@@ -39,11 +39,14 @@ static void run_plan(const struct options *o, struct report *r, const struct tra
 void scenario_pairs(const struct options *o, struct report *r)
 {
     struct traffic_plan plan = mqtt_plan(o, SHAPE_PAIRS);
+    struct options waiting = *o;
+    struct row row;
     plan.share = o->share;
+    waiting.window = 0;
     if (o->idle > 0)
         connect_idle(o);
     if (o->waiting > 0)
-        store_waiting(o);
+        store_waiting(&waiting, &row);
     run_plan(o, r, &plan);
 }
 
@@ -74,8 +77,9 @@ void scenario_stomp(const struct options *o, struct report *r)
     plan.queue = o->queue;
     plan.ack_individual = o->ack_individual;
     plan.receipts = o->receipts;
-    if (o->from == PROTOCOL_MQTT && (o->queue || o->receipts))
-        die("--from mqtt publishes to topics and gets no receipts: not with --queue or --receipts");
+    plan.persistent = o->persistent;
+    if (o->from == PROTOCOL_MQTT && (o->queue || o->receipts || o->persistent))
+        die("--from mqtt publishes to topics and gets no receipts: not with --queue, --receipts or --persistent");
     run_plan(o, r, &plan);
 }
 

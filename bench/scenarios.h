@@ -30,8 +30,12 @@ void connect_idle(const struct options *o);
 void scenario_retained(const struct options *o, struct report *r);
 void scenario_offline(const struct options *o, struct report *r);
 
-/* store_waiting: leaves o->waiting messages at QoS 1 in the queue of a session that is away. */
-void store_waiting(const struct options *o);
+/* store_waiting: leaves o->waiting messages at QoS 1 in the queue of a session that is away; how fast is in *row. */
+void store_waiting(const struct options *o, struct row *row);
+
+/* scenario_durable.c */
+void scenario_durable(const struct options *o, struct report *r);
+void scenario_fill(const struct options *o, struct report *r);
 
 /* scenario_subs.c */
 void scenario_subs(const struct options *o, struct report *r);

@@ -238,9 +238,10 @@ static void name_row(const struct traffic *t, const char *label, struct row *row
     const struct traffic_plan *p = &t->plan;
     *row = (struct row){.broker_cpu = -1};
     if (p->from == PROTOCOL_STOMP || p->to == PROTOCOL_STOMP)
-        snprintf(row->name, sizeof(row->name), "%s%s>%s%s%s %u %uB", label,
+        snprintf(row->name, sizeof(row->name), "%s%s>%s%s%s%s %u %uB", label,
                  p->from == PROTOCOL_STOMP ? "stomp" : froms[p->qos], p->queue ? "/queue" : "/topic",
-                 p->ack_individual ? " ack" : "", p->receipts ? " receipt" : "", p->n, p->payload_bytes);
+                 p->ack_individual ? " ack" : "", p->receipts ? " receipt" : "", p->persistent ? " persistent" : "",
+                 p->n, p->payload_bytes);
     else
         snprintf(row->name, sizeof(row->name), "%s%s%s %u q%u %uB%s", label, p->share ? "shared " : "",
                  shapes[p->shape], p->n, p->qos, p->payload_bytes, p->rate > 0 ? " open" : "");
@@ -327,7 +328,9 @@ static void pub_start(struct traffic *t, uint32_t i)
     if (is_mqtt)
         template_mqtt(&p->template, address, plan->qos, false, plan->payload_bytes);
     else
-        template_stomp(&p->template, address, plan->receipts, plan->payload_bytes);
+        template_stomp(&p->template, address,
+                       (plan->receipts ? STOMP_RECEIPT : 0u) | (plan->persistent ? STOMP_PERSISTENT : 0u),
+                       plan->payload_bytes);
     uint64_t wanted = (uint64_t)plan->window * p->template.n;
     uint32_t out_bytes = (uint32_t)MAX(p->template.n, MIN(wanted, OUT_BYTES));
     giver_init(&p->giver, &t->net, is_mqtt ? plan->qos : plan->receipts, plan->rate > 0 ? 8192 : plan->window,

@@ -25,11 +25,11 @@ struct traffic_plan {
     uint32_t n;
     uint8_t qos;
     enum protocol from, to;
-    bool queue, ack_individual, receipts; /* STOMP */
-    uint32_t rate;                        /* 0: closed loop */
-    uint32_t payload_bytes, window;       /* window 0: a default, see traffic_new */
-    bool share;                           /* MQTT subscribers: each in a group of its own */
-    const char *topic;                    /* part of every topic, so that runs do not meet; NULL: "b" */
+    bool queue, ack_individual, receipts, persistent; /* STOMP */
+    uint32_t rate;                                    /* 0: closed loop */
+    uint32_t payload_bytes, window;                   /* window 0: a default, see traffic_new */
+    bool share;                                       /* MQTT subscribers: each in a group of its own */
+    const char *topic;                                /* part of every topic, so that runs do not meet; NULL: "b" */
 };
 
 struct traffic;

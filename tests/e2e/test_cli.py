@@ -71,7 +71,7 @@ class Options(Cli):
         for option in ("--help", "-h"):
             code, lines = self.weir(option)
             self.assertEqual(code, 0)
-            for word in ("-c", "-p", "-v", "-d", "--data", "--version", "--test-config", "--help"):
+            for word in ("-c", "-p", "-v", "-d", "--data", "--version", "--test-config", "--help", "check-log"):
                 self.assertTrue(any(re.search(r"(^|[\s,])%s\b" % re.escape(word), line) for line in lines), word)
 
     def test_version(self):
@@ -89,6 +89,16 @@ class Options(Cli):
         self.refused("stray", words=["stray"])
         self.refused("-c", os.path.join(self.directory, "none.conf"), words=["none.conf"])
         self.refused("-c", self.directory, words=[self.directory])
+
+    def test_check_log_is_a_command(self):
+        """Its mistakes are told as those of the broker; what it says of a log is in test_restart_disk.py."""
+        self.refused("check-log", words=["check-log", "directory is missing"])
+        self.refused("check-log", "a", "b", words=["one directory"])
+        self.refused("check-log", "--xml", "a", words=["--xml"])
+        self.refused("check-log", os.path.join(self.directory, "none"), words=["none"])
+        code, lines = self.weir("check-log", "--help")
+        self.assertEqual(code, 0)
+        self.assertTrue(any("weir check-log [--json] DIR" in line for line in lines))
 
     def test_port_in_use(self):
         with socket.socket() as holder:
@@ -195,12 +205,36 @@ class ConfigurationFile(Cli):
                 self.refused("-c", self.config("listener 18830 127.0.0.1", line), words=["weir.conf:2", option])
 
     def test_other_options_of_mosquitto_are_named_and_left_out(self):
-        broker = self.start_config("listener PORT 127.0.0.1", "autosave_interval 1800")
-        for option, place in (("autosave_interval", "weir.conf:2"),):
+        broker = self.start_config("listener PORT 127.0.0.1", "autosave_interval 1800", "upgrade_outgoing_qos true")
+        for option, place in (("autosave_interval", "weir.conf:2"), ("upgrade_outgoing_qos", "weir.conf:3")):
             said = [line for line in broker.lines if option in line]
             self.assertEqual(len(said), 1, broker.lines)
             self.assertIn(place, said[0])
         self.serves(broker.port)
+
+    def test_what_asks_for_the_disk_names_a_directory(self):
+        """mosquitto's `persistence true` alone writes where it was started; weir does not guess."""
+        for line in ("persistence true", "persistence always", "persistence interval 1s", "retained_persistence true"):
+            with self.subTest(line=line):
+                path = self.config("listener 18830 127.0.0.1", line)
+                for check in ((), ("--test-config",)):
+                    self.refused("-c", path, *check, words=["weir.conf:2: ", "persistence_location DIR", "--data DIR"])
+        path, where = self.config("persistence off", "persistence_location /e"), os.path.join(self.directory, "log")
+        self.refused("-c", path, "--data", where, words=["--data", "weir.conf:1: persistence"])
+        path = self.config("persistence_location /e")
+        self.refused("-c", path, "--data", where, words=["--data", "weir.conf:1: persistence_location"])
+        self.refused("--data", "", words=["--data"])
+        self.assertFalse(os.path.exists(where))
+        code, lines = self.weir("--test-config", "--data", where)
+        self.assertEqual((code, lines), (0, ["OK"]))
+        self.assertFalse(os.path.exists(where))  # --test-config opens nothing
+
+    def test_persistence_off(self):
+        """mosquitto's default, with a directory that is not used."""
+        where = os.path.join(self.directory, "log")
+        broker = self.start_config("listener PORT 127.0.0.1", "persistence false", "persistence_location " + where)
+        broker.wait_line("in memory only, nothing survives a restart")
+        self.assertFalse(os.path.exists(where))
 
     def test_anonymous_beyond_loopback(self):
         """Not on loopback: nobody comes in without a name unless the file says so."""
