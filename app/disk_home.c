@@ -2,7 +2,7 @@
 /*
  * disk_home.c: which store, and what is said about it.
  *
- *     config.disk_dir NULL ─► store_mem: nothing survives
+ *     config.disk_dir NULL ─► no store: nothing survives
  *                     DIR  ─► disk_posix · runner_threads ─► store_log
  *
  * A store says why it cannot be opened in its log (core/store.h), and a start that fails says so in one line on
@@ -32,7 +32,6 @@
 #include "persist/disk.h"
 #include "persist/runner.h"
 #include "persist/store_log.h"
-#include "persist/store_mem.h"
 
 static mono_ms monotonic(void)
 {
@@ -119,16 +118,13 @@ enum err disk_home_store(struct disk_home *h, const struct config *config, struc
     h->log.level = logs->log.level;
     h->log.write = on_line;
     h->log.ctx = h;
-    if (config->disk_dir == NULL) {
-        *out = store_mem_new(mem, &(struct store_mem_config){.keep = false});
-    } else {
-        h->is_opening = true;
-        *out = log_store(h, mem);
-    }
-    h->store = *out;
-    if (*out != NULL)
+    *out = NULL;
+    if (config->disk_dir == NULL)
         return ERR_OK;
-    disk_home_opened(h);
+    h->store = *out = log_store(h, mem);
+    h->is_opening = *out != NULL;
+    if (h->is_opening)
+        return ERR_OK;
     snprintf(out_why, cap, "out of memory at the start; raise memory_limit if it is set");
     return ERR_NOMEM;
 }

@@ -39,8 +39,8 @@ struct disk_home {
  * ERR_NOT_FOUND: out_why[cap] is one line with place and cure. */
 enum err disk_home_make(const struct config *config, char *out_why, size_t cap) MUST_CHECK;
 
-/* disk_home_store: makes the store, not opened yet, for shard_new. config and logs must outlive it, as must `mem`.
- * ERR_NOMEM: the same. */
+/* disk_home_store: makes the store, not opened yet, for shard_new; *out NULL: everything is in memory. config and logs
+ * must outlive it, as must `mem`. ERR_NOMEM: the same. */
 enum err disk_home_store(struct disk_home *h, const struct config *config, struct mem *mem, struct logs *logs,
                          struct store **out, char *out_why, size_t cap) MUST_CHECK;
 

@@ -251,15 +251,13 @@ static enum err open_auth(struct weir *w, struct auth **out)
     return e;
 }
 
-/* open_store: made, not opened yet; NULL: it was said why. */
-static struct store *open_store(struct weir *w)
+static enum err make_store(struct weir *w, struct store **out)
 {
-    char why[6000];
-    struct store *store = NULL;
-    if (disk_home_store(&w->disk_home, &w->config, &w->mem_store, &w->logs, &store, why, sizeof(why)) == ERR_OK)
-        return store;
-    weir_say_error("%s", why);
-    return NULL;
+    char why[512];
+    enum err e = disk_home_store(&w->disk_home, &w->config, &w->mem_store, &w->logs, out, why, sizeof(why));
+    if (e != ERR_OK)
+        weir_say_error("%s", why);
+    return e;
 }
 
 /* no_shard: says why there is none: the store, or no memory. */
@@ -279,9 +277,10 @@ static enum err open_shard(struct weir *w)
     enum err e = open_auth(w, &auth);
     if (e != ERR_OK)
         return e;
-    struct store *store = open_store(w);
-    if (store == NULL)
-        return ERR_IO;
+    struct store *store;
+    e = make_store(w, &store);
+    if (e != ERR_OK)
+        return e;
     struct shard_config sc = {.loop = w->loop,
                               .log = &w->logs.log,
                               .heap = &w->heap,

@@ -351,7 +351,7 @@ struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const str
 {
     bool may = queue_is_open_to(q, c->session);
     struct consumer *k = may ? broker_join(c, q, how) : NULL;
-    conn_owe(c, how->receipt, !may ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, c->shard->lsn_last);
+    conn_owe(c, how->receipt, !may ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, shard_lsn_so_far(c->shard));
     if (k && how->receipt != RECEIPT_NONE)
         conn_hold(c, k);
     return k;
@@ -494,6 +494,7 @@ static enum err settle(struct conn *c, struct entry *e, enum outcome o)
 {
     if (!outcome_fits(o, e->by_qos ? e->sent_qos : 0, (enum entry_state)e->state))
         return ERR_PROTOCOL;
+    c->lost_settle |= e->lsn != 0 && c->shard->store_failed;
     if (e->state == ENTRY_LAPSED) {
         entry_settle(e); /* too late: the message is somebody else's */
     } else if (o == OUTCOME_RECEIVED) {
@@ -566,5 +567,8 @@ enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
 void broker_barrier(struct conn *c, uint64_t receipt)
 {
     dead_letters_send(&c->shard->vhost->dead_letters); /* what was just refused is settled by the record of its move */
-    conn_owe(c, receipt, ERR_OK, c->shard->lsn_last);
+    if (c->lost_settle && receipt != RECEIPT_NONE)
+        conn_close(c, CLOSE_STORE); /* after a restart it will not be true */
+    else
+        conn_owe(c, receipt, ERR_OK, shard_lsn_so_far(c->shard));
 }

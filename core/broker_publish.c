@@ -292,19 +292,20 @@ static void to_target(struct journey *j, const struct target *t)
 {
     const struct msgview *m = j->view;
     struct queue *q = t->queue;
-    struct target left;
-    if (UNLIKELY(t->has_no_local)) {
-        left = *t;
-        t = &left;
-        if (!leave_out_own(j, &left))
-            return;
-    }
     uint32_t set = t->set;
     uint8_t qos = MIN(m->qos, t->qos); /* [MQTT-3.8.4-8]; 3.1.1: [MQTT-3.8.4-6] */
-    bool in_unit = j->is_accepted && j->lsn > j->s->lsn_durable && is_durable_target(m, t);
+    if (UNLIKELY(t->has_no_local)) {
+        struct target left = *t;
+        if (!leave_out_own(j, &left))
+            return;
+        set = left.set;
+        qos = MIN(m->qos, left.qos);
+    }
+    lsn_t lsn = LIKELY(j->lsn == 0) || qos == 0 || !queue_is_durable(q) ? 0 : j->lsn;
+    bool in_unit = UNLIKELY(lsn != 0) && j->is_accepted && lsn > j->s->lsn_durable;
     if (LIKELY(!in_unit && queue_deliver_direct(q, &j->direct, set, qos))) {
-        if (UNLIKELY(j->lsn != 0 && is_durable_target(m, t))) /* nobody will answer for it */
-            shard_append(j->s, &(struct store_rec){.kind = STORE_SETTLE, .queue = q->number, .of = j->lsn});
+        if (UNLIKELY(lsn != 0))
+            queue_log_settle(q, lsn); /* nobody will answer for it */
         return;
     }
     if (qos == 0 && !q->policy->keep_qos0 && !queue_is_watched(q)) {
@@ -319,8 +320,7 @@ static void to_target(struct journey *j, const struct target *t)
         stat_add(&j->s->stats, STAT_DROP_NOMEM, 1);
         return;
     }
-    struct push how = {
-        .set = set, .qos = qos, .lsn = is_durable_target(m, t) ? j->lsn : 0, .in_unit = in_unit};
+    struct push how = {.set = set, .qos = qos, .lsn = lsn, .in_unit = in_unit};
     queue_push(q, j->msg, &how); /* 3.1.1: [MQTT-3.1.2-5] also while its session is away */
 }
 

@@ -84,7 +84,8 @@ struct conn {
         logged_in : 1, awaits_login : 1 /* no login was accepted yet */, is_shut : 1;
     uint8_t has_ended : 1, is_eof : 1, attach_present : 1, attach_assigned : 1, attach_wait : 1, attach_late : 1,
         feed_again : 1 /* attach_...: for the answer of broker_attach */, is_paused : 1;
-    uint8_t has_rate : 1 /* its session has brakes */, reads_little : 1 /* it was paused once */, may_peek : 1;
+    uint8_t has_rate : 1 /* its session has brakes */, reads_little : 1 /* it was paused once */, may_peek : 1,
+        lost_settle : 1 /* the store could not note an answer of it */;
     uint32_t route_serial;
     _Alignas(8) uint8_t state[CONN_STATE_BYTES]; /* the adapter's */
     const struct route *route;                   /* last topic's route and its serial */

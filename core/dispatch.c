@@ -217,7 +217,7 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
         return false;
     d->qos = MIN(qos, c->qos);
     bool acked = wants_ack(c, d->qos);
-    if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c) || c->session->holds))
+    if ((acked && !is_last_chance(q, c)) || UNLIKELY(!has_credit(c) || c->session->resend))
         return false;
     struct binding_set own;
     d->consumer = c;

@@ -134,7 +134,8 @@ static struct entry *entry_take(struct queue *q, bool timed)
     return e;
 }
 
-/* expiry_of: when a message that waits since `at` (0: now) is too old for q: by itself or by the queue's TTL; 0: never. */
+/* expiry_of: when a message that waits since `at` (0: now) is too old for q: by itself or by the queue's TTL; 0: never.
+ */
 static mono_ms expiry_of(const struct queue *q, const struct msg *m, wall_ms at)
 {
     if (LIKELY(!q->policy->has_ttl))
@@ -380,10 +381,8 @@ static void log_return(const struct entry *e)
 {
     struct queue *q = e->at.queue;
     if (e->lsn)
-        shard_append(shard_of(q), &(struct store_rec){.kind = STORE_RETURNED,
-                                                      .queue = q->number,
-                                                      .of = e->lsn,
-                                                      .returns = e->returns});
+        shard_append(shard_of(q), &(struct store_rec){
+                                      .kind = STORE_RETURNED, .queue = q->number, .of = e->lsn, .returns = e->returns});
 }
 
 /* come_back: an entry that is in no list is its queue's again. */

@@ -98,9 +98,9 @@
     X(linger_ms, "linger_time", 2000, 0, 60000, "ms", "close",                                                         \
       "time for the peer to read the last words before its connection is dropped")                                     \
     X(memory_soft_mark, "memory_soft_mark", 0, 0, 1099511627776, "bytes", "queue",                                     \
-      "memory in use above which what waits in long queues is left to the disk (0: a quarter of what there is)")      \
+      "memory in use above which what waits in long queues is left to the disk (0: a quarter of what there is)")       \
     X(memory_high_mark, "memory_high_mark", 0, 0, 1099511627776, "bytes", "queue",                                     \
-      "memory in use above which publishers are not read for a while, again and again (0: three eighths)")            \
+      "memory in use above which publishers are not read for a while, again and again (0: three eighths)")             \
     X(memory_hard_mark, "memory_hard_mark", 0, 0, 1099511627776, "bytes", "refuse",                                    \
       "memory in use above which publishes are refused, and QoS 0 that would wait is dropped (0: half)")               \
     X(ws_head_bytes_max, "websockets_headers_size", 8192, 1024, 65536, "bytes", "close",                               \

@@ -10,7 +10,8 @@
  * again and again.
  *
  * Invariants
- *   1. The cursor is NULL or a node of its ready list (queue_pages_left moves it back when that one leaves).
+ *   1. The cursor is NULL or a node of its ready list (queue_pages_left moves it back when that one leaves). It never
+ *      goes back by itself: who gives messages back all the time must not keep the end of the queue in memory.
  *   2. A run has rising LSNs and seqs, and nothing between its entries.
  * Cost    O(1) per entry that leaves; begin_at O(HEAD_N) per call.
  * Thread  own shard only.
@@ -96,6 +97,8 @@ static struct page *page_make(struct queue *q, unsigned level, struct list_node 
         memcpy(p->packed + len, bytes, n);
         len += (uint32_t)n;
         before = it;
+        if (q->pages->cursor[level] == &e->node)
+            q->pages->cursor[level] = node_of(p);
         entry_pack(e);
     }
     page_counts(p, 1);
@@ -131,47 +134,69 @@ static struct list_node *begin_at(const struct list *l, const struct list_node *
     return is_behind ? at : cursor->next;
 }
 
-static uint32_t page_out(struct queue *q, unsigned level, const struct rules *rules, uint32_t budget,
-                         uint64_t *out_paged)
+/* One walk: of what is new, behind the cursor, which moves along; or (is_head) of what came in front of it meanwhile,
+ * up to the first page. */
+struct pass {
+    const struct list *l;
+    unsigned level;
+    bool is_head;
+    struct rules rules;
+    uint32_t n; /* looked at */
+    uint64_t paged;
+};
+
+static void looked_at(struct queue *q, const struct pass *w, struct list_node *at)
 {
-    struct shard *s = shard_of(q);
-    const struct list *l = queue_ready_list(q, level);
-    struct list_node **cursor = &q->pages->cursor[level], *at = begin_at(l, *cursor, rules->head_n);
-    uint32_t n = 0;
-    while (at != &l->head && n < budget) {
-        struct run r = measure(s, l, at);
-        n += MAX(r.n, 1);
-        if (r.n == 0) {
-            if (entry_at(at)->lsn > s->lsn_durable)
-                break; /* all behind it are newer */
-            *cursor = at;
-            at = at->next;
-            continue;
-        }
-        if (r.n < rules->run_n && r.bytes < RUN_BYTES) {
-            if (r.end == &l->head || entry_at(r.end)->lsn > s->lsn_durable)
-                break; /* it is still growing */
-            *cursor = r.end->prev;
-            at = r.end;
-            continue;
-        }
-        struct page *p = page_make(q, level, at, &r);
-        if (!p)
-            break;
-        *out_paged += p->n;
-        *cursor = node_of(p);
-        at = node_of(p)->next;
-    }
-    return n;
+    if (!w->is_head)
+        q->pages->cursor[w->level] = at;
 }
 
-/* look_again: pages became entries and nobody took them, or some came back, or fewer are to stay in front. */
-static void look_again(struct queue *q)
+/* next_run: what is done about the run at `at`. Returns where the walk goes on, NULL: it is over. */
+static struct list_node *next_run(struct queue *q, struct pass *w, struct list_node *at)
 {
-    q->pages->has_more = false;
-    unsigned level_n = queue_levels(q) ? q->policy->priority_max + 1u : 1;
-    for (unsigned i = 0; i < level_n; i++)
-        q->pages->cursor[i] = NULL;
+    struct shard *s = shard_of(q);
+    struct run r = measure(s, w->l, at);
+    w->n += MAX(r.n, 1);
+    if (r.n == 0) { /* it stays */
+        if (entry_at(at)->lsn > s->lsn_durable || (w->is_head && entry_is_page(entry_at(at))))
+            return NULL; /* all behind it are newer; or it was looked at */
+        looked_at(q, w, at);
+        return at->next;
+    }
+    if (r.n < w->rules.run_n && r.bytes < RUN_BYTES) {
+        if (r.end == &w->l->head || entry_at(r.end)->lsn > s->lsn_durable)
+            return NULL; /* it is still growing */
+        looked_at(q, w, r.end->prev);
+        return r.end;
+    }
+    struct page *p = page_make(q, w->level, at, &r);
+    if (!p)
+        return NULL;
+    w->paged += r.n;
+    looked_at(q, w, node_of(p));
+    return node_of(p)->next;
+}
+
+static void walk_pass(struct queue *q, struct pass *w, uint32_t budget)
+{
+    const struct list_node *cursor = w->is_head ? NULL : q->pages->cursor[w->level];
+    struct list_node *at = begin_at(w->l, cursor, w->rules.head_n);
+    while (at && at != &w->l->head && w->n < budget)
+        at = next_run(q, w, at);
+}
+
+/* page_out: one level; *again: something came in front of the cursor; it stays true if there was no time for all. */
+static uint32_t page_out(struct queue *q, unsigned level, const struct rules *rules, uint32_t budget, bool *again,
+                         uint64_t *out_paged)
+{
+    struct pass head = {.l = queue_ready_list(q, level), .level = level, .is_head = true, .rules = *rules}, tail = head;
+    tail.is_head = false;
+    if (*again)
+        walk_pass(q, &head, budget / 2);
+    *again = *again && head.n >= budget / 2;
+    walk_pass(q, &tail, budget - MIN(head.n, budget));
+    *out_paged += head.paged + tail.paged;
+    return head.n + tail.n;
 }
 
 uint32_t queue_page_out(struct queue *q, uint32_t level, uint32_t budget, uint64_t *out_paged)
@@ -183,14 +208,19 @@ uint32_t queue_page_out(struct queue *q, uint32_t level, uint32_t budget, uint64
     uint32_t paged = q->pages ? q->pages->entry_n : 0;
     if (q->ready_n - paged < rules.run_n || q->ready_n <= rules.head_n || !queue_pages_get(q))
         return 0;
-    if (rules.head_n < q->pages->head_n || (q->pages->has_more && rules.head_n < HEAD_N_FAST))
-        look_again(q);
-    q->pages->head_n = rules.head_n;
-    if (level != PAGE_ALL)
-        return page_out(q, level, &rules, budget, out_paged);
+    bool again = rules.head_n < q->pages->head_n || (q->pages->has_more && rules.head_n < HEAD_N_FAST), is_left = false;
     unsigned level_n = queue_levels(q) ? q->policy->priority_max + 1u : 1;
     uint32_t n = 0;
-    for (unsigned i = 0; i < level_n && n < budget; i++)
-        n += page_out(q, i, &rules, budget - n, out_paged);
+    for (unsigned i = 0; i < level_n && n < budget; i++) {
+        if (level != PAGE_ALL && i != level)
+            continue;
+        bool again_here = again;
+        n += page_out(q, i, &rules, budget - n, &again_here, out_paged);
+        is_left |= again_here;
+    }
+    if (level == PAGE_ALL || level_n == 1) { /* else it is still to be done for the other levels */
+        q->pages->has_more = again ? is_left || n >= budget : q->pages->has_more;
+        q->pages->head_n = rules.head_n;
+    }
     return n;
 }

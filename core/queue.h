@@ -93,10 +93,10 @@ struct queue {
     struct list ready;       /* entries, by seq */
     uint64_t bytes;          /* of the ready entries */
     uint64_t seq_next;
-    uint64_t number;          /* never reused */
+    uint64_t number;           /* never reused */
     struct queue_pages *pages; /* NULL: it never had to; core/entry_page.h */
-    struct queue *dirty_next; /* shard's list of queues to dispatch */
-    struct queue *unit_next;  /* shard's list of queues whose first entry waits for the disk (entry.in_unit) */
+    struct queue *dirty_next;  /* shard's list of queues to dispatch */
+    struct queue *unit_next;   /* shard's list of queues whose first entry waits for the disk (entry.in_unit) */
     struct list bindings;
     struct list_node all; /* vhost->queues_all, or the graveyard */
     struct replay *replay_last;
@@ -228,23 +228,20 @@ bool queue_deliver_direct(struct queue *q, struct delivery *d, uint32_t set, uin
 
 /* queue_deliver_now: the first ready entry, to whoever has credit now. False: nobody has; it stays. */
 bool queue_deliver_now(struct queue *q, struct entry *e) MUST_CHECK;
-
 /* queue_units_durable: the disk has more than before: queues that waited for that are looked at again. */
 void queue_units_durable(struct shard *s);
 
 /* queue_line_up: c joins the list of q's consumers, behind those of its priority. */
 void queue_line_up(struct queue *q, struct consumer *c);
-
-/* queue_deliver_again: an in-flight entry, after a resume: same ticket, marked as a repetition if it was sent before. */
+/* queue_deliver_again: an in-flight entry, after a resume: same ticket, a repetition if it was sent before. */
 void queue_deliver_again(struct entry *e);
 
 /* queue_has_taker: is there a consumer with credit? */
 bool queue_has_taker(const struct queue *q);
 
-/* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only. */
+/* queue_dispatch: hands ready entries to consumers with credit, in rotation, until one side runs out. Step 5 only.
+ * queue_dispatch_ready: the same for what waits now; retained messages that still have to come are not fed in. */
 void queue_dispatch(struct queue *q);
-
-/* queue_dispatch_ready: the same for what waits now; retained messages that still have to come are not fed in. */
 void queue_dispatch_ready(struct queue *q);
 
 /* queue_check: asserts the invariants; for tests. */

@@ -289,15 +289,34 @@ static void end_deserted(struct restore *r)
             queue_delete(q);
 }
 
-/* whose: the consumer a delivery went to; NULL: it is not there any more. */
-static struct consumer *whose(struct restore *r, struct queue *q, const struct store_target *t)
+/* whose: the consumer a delivery went to; *out NULL: it is not there any more. One that left the queue since keeps what
+ * it had [MQTT-4.8.2-4]: it is a member again until the end of the replay (leave_again). */
+static enum err whose(struct restore *r, struct queue *q, const struct store_target *t, struct consumer **out)
 {
-    if (t->session == 0) {
-        struct list_node *first = q->owner ? list_first(&q->consumers) : NULL;
-        return first ? LIST_ITEM(first, struct consumer, in_queue) : NULL;
+    struct session *s = t->session ? by_number(&r->sessions, t->session) : NULL;
+    *out = NULL;
+    if (t->session == 0 && q->owner && !list_is_empty(&q->consumers))
+        *out = LIST_ITEM(list_first(&q->consumers), struct consumer, in_queue);
+    if (!s || q->owner)
+        return ERR_OK;
+    *out = member_get(q, s);
+    if (*out)
+        return ERR_OK;
+    *out = member_join(q, s);
+    if (!*out)
+        return ERR_NOMEM;
+    (*out)->up = r; /* marks it */
+    return ERR_OK;
+}
+
+static void leave_again(struct restore *r, struct session *s)
+{
+    LIST_EACH(&s->consumers, it)
+    {
+        struct consumer *c = LIST_ITEM(it, struct consumer, in_session);
+        if (c->up == r)
+            consumer_cancel(c);
     }
-    struct session *s = by_number(&r->sessions, t->session);
-    return s ? member_get(q, s) : NULL;
 }
 
 static enum err on_target(struct restore *r, const struct store_rec *rec, const struct store_target *t)
@@ -320,7 +339,10 @@ static enum err on_target(struct restore *r, const struct store_rec *rec, const 
     e->attempts = e->returns = t->returns;
     if (t->progress == STORE_WAITS)
         return ERR_OK;
-    struct consumer *c = whose(r, q, t);
+    struct consumer *c;
+    enum err err = whose(r, q, t, &c);
+    if (err != ERR_OK)
+        return err;
     if (c && (e->qos == 0 || t->ticket == 0 || tickets_get(c->session, t->ticket)))
         c = NULL;
     if (c && !entry_take_up(e, c, t->ticket, t->progress == STORE_WAS_RECEIVED))
@@ -404,8 +426,10 @@ static void settle_orphans(struct restore *r)
 static void start_sessions(struct restore *r)
 {
     uint32_t pos = 0;
-    for (struct session *s = map_next(&r->sessions, &pos); s; s = map_next(&r->sessions, &pos))
+    for (struct session *s = map_next(&r->sessions, &pos); s; s = map_next(&r->sessions, &pos)) {
+        leave_again(r, s);
         session_restored(s);
+    }
 }
 
 static void clean_up(struct restore *r)

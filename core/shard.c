@@ -60,10 +60,8 @@ lsn_t shard_append(struct shard *s, const struct store_rec *rec)
 {
     if (!s->store || s->is_freeing)
         return 0;
-    if (s->store_failed) {
-        s->lsn_last = MAX(s->lsn_last, s->lsn_durable + 1); /* whoever waits for all so far waits for this, too */
+    if (s->store_failed)
         return LSN_FAILED;
-    }
     lsn_t lsn = store_append(s->store, rec);
     stat_add(&s->stats, STAT_STORE_APPENDS, 1);
     if (lsn == 0)

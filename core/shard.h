@@ -198,6 +198,13 @@ static inline bool shard_should_flush(const struct shard *s)
 #define LSN_FAILED UINT64_MAX
 lsn_t shard_append(struct shard *s, const struct store_rec *rec);
 
+/* shard_lsn_so_far: what a verb waits for that relies on earlier ones, whose own records, if they need any, are its
+ * business: everything appended so far. Once the store has failed, nothing: what was under way then has been told. */
+static inline lsn_t shard_lsn_so_far(const struct shard *s)
+{
+    return s->store_failed ? 0 : s->lsn_last;
+}
+
 /* shard_store_target: one more target for the record being made: q with this binding set, or NULL: a message that
  * waits for its delay. False when out of memory. Good until q's sets change. */
 bool shard_store_target(struct shard *s, const struct queue *q, uint32_t set);

@@ -22,6 +22,7 @@
 #include "core/tx_actions.h"
 
 #include "core/journey.h"
+#include "core/replay.h"
 #include "core/shard.h"
 
 enum { TARGETS_FIRST = 16, TRIES = 3 };
@@ -424,6 +425,22 @@ static uint32_t slow_down(struct conn *c, const struct tx *t)
     return n;
 }
 
+/* pass_replays: as for any publish, the retained value that a topic had goes before the new one, in the store, too. */
+static NOINLINE void pass_replays(struct commit *k)
+{
+    struct vhost *v = k->me->vhost;
+    for (uint32_t i = 0; i < k->t->n; i++) {
+        const struct action *a = &k->t->v[i];
+        if (!a->msg || a->x != v->topic_exchange)
+            continue;
+        struct slice topic = slice_make(a->msg->bytes, a->msg->topic_len);
+        const struct route *r = router_route(&v->router, a->x, topic);
+        for (uint32_t at = 0; r && at < r->target_n; at++)
+            if (r->target[at].queue->replay)
+                replay_pass(r->target[at].queue, topic);
+    }
+}
+
 void tx_commit(struct conn *c, struct tx *t, uint64_t receipt)
 {
     struct shard *s = c->shard;
@@ -431,6 +448,8 @@ void tx_commit(struct conn *c, struct tx *t, uint64_t receipt)
     lsn_t lsn = 0;
     BUG_ON(!k.me);
     s->refused = NULL;
+    if (UNLIKELY(k.me->vhost->retained.replay_n > 0))
+        pass_replays(&k);
     enum err e = prepare(&k);
     if (e == ERR_OK) {
         e = record(&k, &lsn);

@@ -78,9 +78,8 @@ struct report {
     uint64_t *segment_bytes; /* of the files, in the order of found.segment */
     uint32_t stretch_n, stretch_cap, spare_n, spare_cap, aside_n, aside_cap, segment_n, segment_cap;
     uint64_t records[ARRAY_N(kind_names)];
-    uint64_t notes, copies, unknown, batches, bytes;
+    uint64_t notes, copies, unknown, batches, bytes; /* batches: parts of them */
     uint64_t living_n[ARRAY_N(definitions)];
-    bool is_in_unit;
 };
 
 /* ---- gathering ------------------------------------------------------------------------------------------------- */
@@ -160,8 +159,17 @@ static enum err on_record(struct report *r, const struct wal_frame *f)
     r->how = (struct living_how){.place = {.segment = f->segment, .off = (uint32_t)f->off},
                                  .is_copy = (f->flags & WAL_COPY) != 0,
                                  .cleared = r->rec.is_cleared};
-    r->is_in_unit = f->kind == STORE_TX || (r->is_in_unit && f->kind != STORE_TX_END);
     return apply(r, &r->rec.rec);
+}
+
+/* on_batch: where one begins, a unit that has not ended never will: it lies within one batch. */
+static void on_batch(struct report *r, const struct wal_frame *f)
+{
+    wall_ms at;
+    uint32_t part;
+    r->batches++;
+    if (r->living != NULL && codec_get_batch(f, &at, &part, NULL) == ERR_OK && part == 0)
+        living_cut(r->living);
 }
 
 static enum err on_frame(void *ctx, const struct wal_frame *f)
@@ -169,7 +177,7 @@ static enum err on_frame(void *ctx, const struct wal_frame *f)
     struct report *r = ctx;
     enum err e = ERR_OK;
     if (f->kind == WAL_BATCH) {
-        r->batches++;
+        on_batch(r, f);
     } else if (f->kind == WAL_NOTES) {
         r->how = (struct living_how){0};
         r->notes++;
@@ -192,9 +200,6 @@ static void on_damage(void *ctx, const struct wal_damage *d)
 {
     struct report *r = ctx;
     put_stretch(r, (struct stretch){d->segment, d->off, d->bytes, d->is_torn ? STRETCH_TORN : STRETCH_DAMAGE});
-    if (r->is_in_unit && r->living != NULL)
-        living_cut(r->living);
-    r->is_in_unit = false;
 }
 
 static enum err on_spare(void *ctx, const char *name, uint64_t bytes)
@@ -299,7 +304,9 @@ static void text_stretches(const struct report *r, struct buf *out, bool is_dama
 static void print_text(const struct report *r, struct buf *out, bool is_damaged)
 {
     char time[32];
-    buf_printf(out, "files: %" PRIu64 " bytes\nbatches: %" PRIu64 ", the last is number %" PRIu64 ", newest time %s\n",
+    buf_printf(out,
+               "files: %" PRIu64 " bytes\nparts of batches: %" PRIu64 ", the last batch is number %" PRIu64
+               ", newest time %s\n",
                r->bytes, r->batches, r->found.batch, when(r->found.stamp, time));
     text_segments(r, out);
     text_records(r, out);
@@ -354,9 +361,9 @@ static void json_records(const struct report *r, struct buf *out)
 static void print_json(const struct report *r, struct buf *out, bool is_damaged)
 {
     buf_printf(out,
-               "{\"damaged\":%s,\"version\":%u,\"bytes\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"last_batch\":%" PRIu64
-               ",\"stamp_ms\":%" PRIu64 ",\"damaged_bytes\":%" PRIu64 ",\"torn_bytes\":%" PRIu64
-               ",\"void_bytes\":%" PRIu64,
+               "{\"damaged\":%s,\"version\":%u,\"bytes\":%" PRIu64 ",\"batch_parts\":%" PRIu64
+               ",\"last_batch\":%" PRIu64 ",\"stamp_ms\":%" PRIu64 ",\"damaged_bytes\":%" PRIu64
+               ",\"torn_bytes\":%" PRIu64 ",\"void_bytes\":%" PRIu64,
                is_damaged ? "true" : "false", WAL_VERSION, r->bytes, r->batches, r->found.batch, r->found.stamp,
                r->found.damaged_bytes, r->found.torn_bytes, r->found.void_bytes);
     json_segments(r, out);

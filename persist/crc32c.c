@@ -2,7 +2,7 @@
 /*
  * crc32c.c: CRC-32C by the machine's instruction, or eight bytes at a time by tables.
  *
- *     x86-64   SSE4.2 crc32, asked for at run time      aarch64   CRC32C*, the same      else   slice-by-8
+ *     x86-64   SSE4.2 crc32, asked for at run time      aarch64   crc32c*, the same      else   slice-by-8
  *
  * A table of slice-by-8 is linear: entry a ^ b is entry a ^ entry b. So eight numbers say all 256 of one: BASE_k holds
  * the entries 1, 2, 4 ... 128 of table k, and the compiler makes the rest. Table 0 is the usual one; entry i of table k
@@ -24,7 +24,6 @@
 #include <nmmintrin.h>
 #define HAS_WAY 1
 #elif defined(__aarch64__) && defined(__linux__)
-#include <arm_acle.h>
 #include <sys/auxv.h>
 #define HAS_WAY 1
 #else
@@ -112,23 +111,30 @@ bool crc32c_has_instruction(void)
     return (getauxval(AT_HWCAP) & 1ul << 7) != 0; /* HWCAP_CRC32 of aarch64 */
 }
 
-#if defined(__clang__)
-__attribute__((target("crc")))
-#else
-__attribute__((target("+crc")))
-#endif
-static uint32_t
-by_instruction(uint32_t crc, const void *p, size_t n)
+/* The assembler is told that there are such instructions; compilers differ in how they would be. */
+static inline uint32_t crc_u64(uint32_t c, uint64_t v)
+{
+    __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(c) : "r"(v));
+    return c;
+}
+
+static inline uint32_t crc_u8(uint32_t c, uint8_t v)
+{
+    __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(c) : "r"((uint32_t)v));
+    return c;
+}
+
+static uint32_t by_instruction(uint32_t crc, const void *p, size_t n)
 {
     const uint8_t *at = p;
     uint32_t c = ~crc;
     for (; n >= 8; n -= 8, at += 8) {
         uint64_t v;
         memcpy(&v, at, sizeof(v));
-        c = __crc32cd(c, v);
+        c = crc_u64(c, v);
     }
     for (; n != 0; n--, at++)
-        c = __crc32cb(c, *at);
+        c = crc_u8(c, *at);
     return ~c;
 }
 

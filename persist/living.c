@@ -306,7 +306,7 @@ void living_free(struct living *l)
 /* What a walk over all entries counts. */
 struct count {
     const struct living *l;
-    uint64_t n, several, defs;
+    uint64_t n, one, several, defs;
 };
 
 static void check_entry(struct count *c, lsn_t lsn, uint64_t e)
@@ -318,6 +318,7 @@ static void check_entry(struct count *c, lsn_t lsn, uint64_t e)
     BUG_ON(type == ENTRY_SEVERAL && several_get(&l->targets, lsn) == NULL);
     BUG_ON(type == ENTRY_BARE && (e & ENTRY_NOTED) != 0);
     c->n++;
+    c->one += type == ENTRY_ONE;
     c->several += type == ENTRY_SEVERAL;
     c->defs += (e & ENTRY_ID) != 0;
     c->defs += (e & ENTRY_RETAINED) != 0;
@@ -354,6 +355,19 @@ static void check_names(const struct living *l, uint64_t def_n)
     }
 }
 
+/* check_refs: every reference to a queue is a publish's or a list's. */
+static void check_refs(const struct targets *t, uint64_t one)
+{
+    uint64_t refs = 0;
+    for (uint32_t q = 0; q < t->queue_used_n; q++)
+        refs += t->queue[q].refs;
+    for (uint32_t i = 0; i < t->lists.cap; i++) {
+        const struct target_list *list = (const struct target_list *)(uintptr_t)t->lists.slot[i].val;
+        refs -= list != NULL ? list->n : 0;
+    }
+    BUG_ON(refs != one);
+}
+
 void living_check(const struct living *l)
 {
     struct count c = {.l = l};
@@ -368,5 +382,6 @@ void living_check(const struct living *l)
     for (uint32_t i = 0; i < l->places.used_n; i++)
         placed += l->places.at[i].n;
     BUG_ON(c.n != l->n || placed != l->n || c.several != l->targets.several.n);
+    check_refs(&l->targets, c.one);
     check_names(l, c.defs);
 }

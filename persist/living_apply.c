@@ -594,8 +594,8 @@ static bool publish_one(struct living *l, const struct store_rec *rec, const str
 {
     bool is_usual = rec->target_n == 1 && rec->rx_id == 0 && rec->of == 0 && !how->is_copy &&
                     (rec->flags & STORE_PUBLISH_RETAINED) == 0 && !wants_note(&rec->target[0]) &&
-                    how->place.segment == 0 && rec->lsn >> SPAN_SHIFT == l->spans.tip_block &&
-                    places_spare(&l->places) >= PLACES_SPARE;
+                    how->place.off < LIVING_OFF_MAX && how->place.off % 8 == 0 &&
+                    rec->lsn >> SPAN_SHIFT == l->spans.tip_block && places_spare(&l->places) >= PLACES_SPARE;
     if (!is_usual || l->spans.tip->e[rec->lsn % SPAN_LSNS] != 0)
         return false;
     uint32_t q = qslot_hold(&l->targets, rec->target[0].queue);
@@ -604,10 +604,10 @@ static bool publish_one(struct living *l, const struct store_rec *rec, const str
             qslot_drop(&l->targets, q);
         return false;
     }
-    l->places.at[0].n++;
+    uint32_t seg = places_hold(&l->places, how->place.segment); /* one is to spare */
     l->spans.tip->n++;
     l->spans.tip->e[rec->lsn % SPAN_LSNS] =
-        (uint64_t)ENTRY_ONE << ENTRY_TYPE_AT | (uint64_t)q << ENTRY_Q_AT | ENTRY_NOWHERE;
+        (uint64_t)ENTRY_ONE << ENTRY_TYPE_AT | (uint64_t)q << ENTRY_Q_AT | entry_at(seg, how->place.off);
     l->n++;
     return true;
 }

@@ -26,7 +26,7 @@
  */
 #include <string.h>
 
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { SEGMENT_ALIGN = 4096, SEGMENTS_MIN = 8, CLOSE_TRIES = 3, PARKED_MS = 100 };
 

@@ -20,14 +20,16 @@
  *   2. own_note_n = sum of note_n over living frames; old_note_n = notes about publishes up to base_lsn.
  *   3. While the two are not both 0, notes_lsn is set, and durable < notes_lsn. While put_lsn is set, durable <
  * put_lsn.
- *   4. append calls nobody back.
+ *   4. A frame is dead only if nothing but settles ended its record: a record that ends others may be lost in a power
+ * cut.
+ *   5. append calls nobody back.
  * Cost    append: encoding and the index (living.h); a note 32 bytes until the seal. Finding a frame is O(1).
  * Thread  the shard's.
  */
 #include <string.h>
 
 #include "core/msg.h"
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { GROW_MIN = 64, TRIM_BYTES = 65536, TRIM_NOTES = 1024, RETRY_SOON_MS = 100, QUEUES_AT_ONCE = 16 };
 
@@ -127,7 +129,8 @@ static struct frame *find(const struct batch *b, lsn_t lsn)
 static void kill_if_dead(struct store_log *s, struct frame *f)
 {
     struct living_place at;
-    if ((f->flags & (FRAME_MAY_GO | FRAME_DEAD)) != FRAME_MAY_GO || living_where(s->living, f->lsn, &at))
+    bool may_go = (f->flags & (FRAME_MAY_GO | FRAME_DEAD)) == FRAME_MAY_GO && !s->keeps_all;
+    if (!may_go || living_where(s->living, f->lsn, &at))
         return;
     f->flags |= FRAME_DEAD;
     s->own_note_n -= f->note_n;
@@ -261,6 +264,14 @@ static bool index_it(struct store_log *s, const struct store_rec *r)
     return living_apply(s->living, r, &how) == ERR_OK;
 }
 
+/* ends_others: does this record end a publish of the same batch, or might it? That one may not be left out then, for
+ * this record could be the one that the power cut takes. */
+static bool ends_others(const struct batch *b, const struct store_rec *r)
+{
+    return r->kind == STORE_QUEUE_END || r->kind == STORE_SESSION_END || r->kind == STORE_TX ||
+           (r->kind == STORE_PUBLISH && r->of != 0 && find(b, r->of) != NULL);
+}
+
 static lsn_t append_frame(struct store_log *s, struct store_rec *r)
 {
     struct batch *b = s->open;
@@ -278,15 +289,11 @@ static lsn_t append_frame(struct store_log *s, struct store_rec *r)
     batch_add_frame(b, r->lsn, from, (uint8_t)r->kind, may_go ? FRAME_MAY_GO : 0);
     if (!is_alone || !(r->flags & STORE_PUBLISH_LIVE))
         s->is_urgent = true;
-    if (r->kind == STORE_TX) {
+    if (r->kind == STORE_TX)
         s->in_unit = true;
-    } else if (r->kind == STORE_TX_END) {
+    else if (r->kind == STORE_TX_END)
         s->in_unit = false;
-    } else if (r->kind == STORE_PUBLISH && r->of != 0 && !s->in_unit) {
-        struct frame *former = find(b, r->of);
-        if (former != NULL)
-            kill_if_dead(s, former);
-    }
+    s->keeps_all |= ends_others(b, r);
     if (r->msg != NULL && r->kind == STORE_PUBLISH)
         s->base.stats.published_bytes += msg_bytes(r->msg);
     return r->lsn;
@@ -435,7 +442,7 @@ static void trim(struct store_log *s)
     if (s->note_n > (s->old_note_n + s->own_note_n) * 2 + TRIM_NOTES)
         batch_filter_notes(s);
     if (batch_is_empty(s)) {
-        s->is_urgent = false;
+        s->is_urgent = s->keeps_all = false;
         s->note_n = s->note_submitted = 0;
         s->note_since = 0;
     }

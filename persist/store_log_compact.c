@@ -20,7 +20,7 @@
  * Cost    each living byte of the segment is read and written once; a budget per batch (store_log_seal.c); one buffer.
  * Thread  the shard's.
  */
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 static void finish(struct store_log *s)
 {

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "core/msg.h"
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { BEHIND_LAST = 4096 };
 

@@ -22,7 +22,7 @@
 #include <time.h>
 
 #include "core/msg.h"
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { WINDOWS = 8 };
 

@@ -24,7 +24,7 @@
  */
 #include <string.h>
 
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { EXTENTS_FIRST = 4, EXTENTS_MAX = 8, COPY_BYTES_MIN = 262144, PAGE = 4096 };
 
@@ -159,10 +159,28 @@ static bool has_its_own(const struct store_log *s, const struct segment *seg)
     return seg->head.size > s->config.segment_bytes;
 }
 
-/* begin_extent: frame i begins another part, in the tail if it is the first one and fits, else in a spare. */
-static bool begin_extent(struct store_log *s, struct batch *b, uint32_t i)
+/* A run of frames that must be in one segment. */
+struct run {
+    uint32_t first, n;
+    uint64_t bytes;
+};
+
+/* run_at: frame i alone, or all of the unit that begins there: of a unit that is cut in two by the end of a segment,
+ * the first half may be given back with its segment, and what is left would not be known to be part of one. (Units that
+ * are larger than any segment may be are cut.) */
+static struct run run_at(const struct batch *b, uint32_t i)
 {
-    const struct frame *f = &b->frame[i];
+    struct run one = {.first = i, .n = 1, .bytes = b->frame[i].bytes}, r = one;
+    if (b->frame[i].kind != STORE_TX)
+        return one;
+    while (b->frame[r.first + r.n - 1].kind != STORE_TX_END && r.first + r.n < b->n)
+        r.bytes += b->frame[r.first + r.n++].bytes;
+    return r.bytes <= LOG_SEGMENT_MAX - WAL_HEAD - LOG_FRONT_MAX ? r : one;
+}
+
+/* begin_extent: r begins another part, in the tail if it is the first one and fits, else in a spare. */
+static bool begin_extent(struct store_log *s, struct batch *b, const struct run *r)
+{
     wall_ms at = store_wall(&s->base, s->now);
     if (b->extent_n == EXTENTS_MAX)
         return false;
@@ -174,9 +192,9 @@ static bool begin_extent(struct store_log *s, struct batch *b, uint32_t i)
     uint32_t front = (uint32_t)s->front.len;
     BUG_ON(front > LOG_FRONT_MAX);
     struct segment *seg = b->extent_n == 0 && s->has_tail ? s->segment[s->segment_n - 1] : NULL;
-    bool is_new = seg == NULL || has_its_own(s, seg) || seg->end + front + f->bytes > seg->head.size;
+    bool is_new = seg == NULL || has_its_own(s, seg) || seg->end + front + r->bytes > seg->head.size;
     if (is_new) {
-        uint64_t need = (uint64_t)WAL_HEAD + front + f->bytes;
+        uint64_t need = (uint64_t)WAL_HEAD + front + r->bytes;
         seg = choose_spare(s, b, need);
         if (seg == NULL) {
             s->want_bytes = MAX((need + PAGE - 1) / PAGE * PAGE, s->config.segment_bytes);
@@ -186,29 +204,31 @@ static bool begin_extent(struct store_log *s, struct batch *b, uint32_t i)
     struct extent *x = &b->extent[b->extent_n++];
     *x = (struct extent){.seg = seg,
                          .off = is_new ? WAL_HEAD : seg->end,
-                         .from = f->off,
-                         .bytes = f->bytes,
-                         .frame_from = i,
-                         .frame_n = 1,
+                         .from = b->frame[r->first].off,
+                         .bytes = r->bytes,
+                         .frame_from = r->first,
+                         .frame_n = r->n,
                          .front_bytes = front,
                          .is_new = is_new};
     memcpy(x->front, s->front.p, front);
     return true;
 }
 
-/* place: gives frame i, the one behind those placed before, a segment. False: no room, or no memory. */
-static bool place(struct store_log *s, struct batch *b, uint32_t i)
+/* place: gives the run at frame i, behind those placed before, a segment; returns its length. 0: no room, or no memory.
+ */
+static uint32_t place(struct store_log *s, struct batch *b, uint32_t i)
 {
-    const struct frame *f = &b->frame[i];
+    const struct run r = run_at(b, i);
     if (b->extent_n > 0) {
         struct extent *x = &b->extent[b->extent_n - 1];
-        if (!has_its_own(s, x->seg) && x->off + x->front_bytes + x->bytes + f->bytes <= x->seg->head.size) {
-            x->bytes += f->bytes;
-            x->frame_n++;
-            return true;
+        bool fits = x->off + x->front_bytes + x->bytes + r.bytes <= x->seg->head.size;
+        if (fits && !has_its_own(s, x->seg)) {
+            x->bytes += r.bytes;
+            x->frame_n += r.n;
+            return r.n;
         }
     }
-    return begin_extent(s, b, i);
+    return begin_extent(s, b, &r) ? r.n : 0;
 }
 
 /* unit_start: where the unit begins that a cut in front of frame i would cut in two; i if there is none: a unit lies
@@ -227,11 +247,12 @@ static uint32_t unit_start(const struct batch *b, uint32_t i)
 /* place_all: as many of the batch's frames as can be; returns how many. */
 static uint32_t place_all(struct store_log *s, struct batch *b)
 {
-    uint32_t placed = 0, n = b->n;
+    uint32_t n = b->n;
     for (;;) {
+        uint32_t placed = 0, step = 1;
         b->extent_n = 0;
-        for (placed = 0; placed < n && place(s, b, placed);)
-            placed++;
+        for (; placed < n && step != 0; placed += step)
+            step = place(s, b, placed);
         uint32_t cut = placed < b->n ? unit_start(b, placed) : placed;
         if (cut == placed)
             return placed;
@@ -249,7 +270,7 @@ static bool add_notes(struct store_log *s, struct batch *b)
         s->wants_retry = true;
         return false;
     }
-    if (place(s, b, b->n - 1))
+    if (place(s, b, b->n - 1) != 0)
         return true;
     b->n--;
     batch_truncate(b, from);
@@ -260,7 +281,7 @@ static void add_copies(struct store_log *s, struct batch *b)
 {
     uint64_t from = b->bytes.len, budget = MAX(2 * from, COPY_BYTES_MIN);
     while (b->bytes.len - from < budget && compact_next(s)) {
-        if (place(s, b, b->n - 1))
+        if (place(s, b, b->n - 1) != 0)
             continue;
         batch_truncate(b, b->frame[--b->n].off);
         compact_undo(s);
@@ -372,6 +393,7 @@ static void hand_over(struct store_log *s, struct batch *b, struct batch *other,
         b->n = placed;
     s->open = other;
     s->is_urgent = placed < n || !has_notes;
+    s->keeps_all = s->keeps_all && placed < n;
     batch_filter_notes(s);
 }
 

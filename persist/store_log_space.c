@@ -26,7 +26,7 @@
 #include <string.h>
 
 #include "core/base/hash.h"
-#include "persist/store_log_in.h"
+#include "persist/store_log_calls.h"
 
 enum { SLOTS_FIRST = 16, RECORD_EXTRA = 128, ESTIMATE_N = 16, CAN_MAKE_MAX = 1u << 20 };
 

@@ -2,11 +2,11 @@
 /*
  * mqtt_subscribe.c: SUBSCRIBE and UNSUBSCRIBE: one packet, several filters, several verbs, one answer.
  *
- *     SUBSCRIBE {f0, f1, f2} ─► broker_subscribe(f0), (f1), (f2), broker_barrier
+ *     SUBSCRIBE {f0, f1, f2} ─► broker_subscribe(f0), (f1), (f2), conn_owe
  *                                       │        │      │        │
  *                     struct mqtt_subs cause[0]  [1]    [2]      └─► SUBACK, and the record is gone
  *
- * The verbs are answered in order, so the packet that is answered now is always the first of the list, and the barrier
+ * The verbs are answered in order, so the packet that is answered now is always the first of the list, and the receipt
  * behind its filters says that all of them have their cause. A filter that is refused here goes to no verb; its cause
  * is there from the start. The first refusal of a packet is explained in its Reason String.
  *
@@ -175,7 +175,7 @@ void mqtt_subscribe_in(struct conn *c, const struct mqtt_frame *f)
     struct mqtt_sub_item item;
     for (uint32_t i = 0; mqtt_subscribe_next(&s.filters, &item) && !conn_is_closing(c); i++)
         subscribe_one(c, r, i, &item, sub_id); /* [MQTT-3.8.4-5] as if each came alone; 3.1.1: [MQTT-3.8.4-4] */
-    broker_barrier(c, receipt_make(MQTT_SUBACK, 0, 0, s.packet_id));
+    conn_owe(c, receipt_make(MQTT_SUBACK, 0, 0, s.packet_id), ERR_OK, 0); /* behind those; nothing else to wait for */
 }
 
 static void unsubscribe_one(struct conn *c, struct mqtt_subs *r, uint32_t index, struct slice text)
@@ -210,5 +210,5 @@ void mqtt_unsubscribe_in(struct conn *c, const struct mqtt_frame *f)
     for (uint32_t i = 0; mqtt_unsubscribe_next(&s.filters, &text) && !conn_is_closing(c); i++)
         unsubscribe_one(c, r, i, text); /* [MQTT-3.10.4-1] compared character by character */
     /* [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6]; 3.1.1: [MQTT-3.10.4-5], [MQTT-3.10.4-6] */
-    broker_barrier(c, receipt_make(MQTT_UNSUBACK, 0, 0, s.packet_id));
+    conn_owe(c, receipt_make(MQTT_UNSUBACK, 0, 0, s.packet_id), ERR_OK, 0);
 }

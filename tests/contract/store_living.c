@@ -13,6 +13,7 @@
 
 #include "core/attrs.h"
 #include "core/base/buf.h"
+#include "core/base/hash.h"
 #include "core/base/rng.h"
 #include "core/exchange.h"
 #include "core/msg.h"
@@ -36,7 +37,10 @@ static void put_msg(struct buf *b, const struct msg *m)
     struct attr a;
     size_t pos = 0;
     msg_view(m, &v);
-    buf_printf(b, " " SLICE_FMT "=" SLICE_FMT, SLICE_ARG(v.topic), SLICE_ARG(v.payload));
+    struct slice begin = slice_make(v.payload.p, MIN(v.payload.len, (size_t)40));
+    buf_printf(b, " " SLICE_FMT "=" SLICE_FMT, SLICE_ARG(v.topic), SLICE_ARG(begin));
+    if (v.payload.len > begin.len) /* a sum of the rest */
+        buf_printf(b, "...%zu:%llx", v.payload.len, (unsigned long long)hash_bytes(1, v.payload.p, v.payload.len));
     while (attr_next(v.attrs, &pos, &a))
         buf_printf(b, " [%u " SLICE_FMT ":" SLICE_FMT "]", a.id, SLICE_ARG(a.key), SLICE_ARG(a.value));
     buf_printf(b, " qos=%u flags=%u", v.qos, v.flags);

@@ -128,6 +128,18 @@ static bool invent_tx(struct whole_log *w, struct rng *rng, struct store_rec *r)
     return true;
 }
 
+/* any_message: sometimes so large that the medium has to be tidied up now and then. */
+static struct msg *any_message(struct suite *s, struct rng *rng, const struct logged *l)
+{
+    if (l->payload[0] == 0 || !rng_chance(rng, 15))
+        return message(s, l->name, l->payload);
+    char payload[12000];
+    size_t n = 1 + rng_below(rng, sizeof(payload) - 1);
+    memset(payload, 'a' + (int)rng_below(rng, 26), n);
+    payload[n] = 0;
+    return message(s, l->name, payload);
+}
+
 static enum store_kind invent_kind(struct rng *rng)
 {
     uint32_t k = 1 + rng_below(rng, STORE_WILL + 10);
@@ -190,7 +202,7 @@ static bool invent(struct suite *s, struct whole_log *w, struct rng *rng, struct
             return false;
     }
     if (has_msg)
-        r->msg = message(s, l->name, l->payload);
+        r->msg = any_message(s, rng, l);
     return true;
 }
 

@@ -199,6 +199,37 @@ static void test_many_notes(void **state)
     expect(s, "101 PUBLISH t=x qos=1 flags=1 -> 7 sent=101\n150 PUBLISH t=x qos=1 flags=1 -> 8 returns=150\n");
 }
 
+/* Settled before it was written: whether it ever is or not, it is reported durable, and gone. */
+static void test_consumed(void **state)
+{
+    struct suite *s = *state;
+    const struct store_rec live = {.flags = STORE_PUBLISH_LIVE};
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned number = publish_as(s, "t", "x", TO(7, 8), live);
+        settle(s, 7, number);
+        settle(s, 8, number);
+    }
+    sync_all(s);
+    unsigned half = publish_as(s, "t", "half", TO(7, 8), live);
+    unsigned whole = publish_as(s, "t", "whole", TO(7, 8), live);
+    unsigned dead = publish_as(s, "t", "dead letter", TO(9), (struct store_rec){.queue = 8, .of = whole});
+    settle(s, 9, dead); /* it settles `whole` in 8 all the same */
+    unsigned kept = publish_as(s, "kept", "y", TO(7), (struct store_rec){.flags = 5}); /* retained, too */
+    settle(s, 7, half);
+    settle(s, 7, kept);
+    submit(s);
+    unsigned late = publish_as(s, "t", "late", TO(7), live);
+    submit(s);
+    settle(s, 7, late);
+    expect(s, "16 PUBLISH t=half qos=1 flags=1 -> 8\n17 PUBLISH t=whole qos=1 flags=1 -> 7\n"
+              "20 RETAIN kept=y qos=1 flags=1\n");
+    publish_as(s, "t", "with an id", TO(7), (struct store_rec){.flags = STORE_PUBLISH_LIVE, .session = 3, .rx_id = 1});
+    settle(s, 7, s->n);
+    settle(s, 8, half);
+    settle(s, 7, whole);
+    expect(s, "20 RETAIN kept=y qos=1 flags=1\n24 PUBLISH rx=3/1\n");
+}
+
 /* ---- wills ---------------------------------------------------------------------------------------------------- */
 
 static unsigned will(struct suite *s, uint64_t session, const char *payload, uint32_t delay_s)

@@ -87,6 +87,47 @@ static void test_failure_at_close(void **state)
     assert_true(starts_with(s, "1 RETAIN a=1 qos=1 flags=1\n"));
 }
 
+/* What is settled gives its room back, and what lives is not lost on the way. */
+static void test_room_comes_back(void **state)
+{
+    struct suite *s = *state;
+    char payload[2001];
+    unsigned last = 0, kept[6] = {0};
+    memset(payload, 'x', sizeof(payload) - 1);
+    payload[sizeof(payload) - 1] = 0;
+    for (unsigned round = 0; round < ARRAY_N(kept); round++) {
+        kept[round] = publish(s, "kept", "x", TO(7, 8), 0, 0);
+        for (unsigned i = 0; i < 700; i++) { /* 1.4 MB */
+            unsigned now = publish(s, "passes", payload, TO(7), 0, 0);
+            if (last != 0)
+                settle(s, 7, last);
+            last = now;
+            if (i % 20 == 0)
+                submit(s);
+            if (i % 40 == 0)
+                wait(s);
+        }
+        sync_all(s);
+        if (round % 3 == 1)
+            settle(s, 7, kept[round - 1]);
+        if (round % 2 == 1)
+            crash(s, 2); /* loses at most that settle */
+        else
+            end(s);
+        begin(s);
+        wait(s);
+        assert_true(s->store->stats.disk_bytes < 4u << 20); /* stores that do not know say 0 */
+    }
+    char expected[64];
+    for (unsigned round = 0; round < ARRAY_N(kept); round++) {
+        snprintf(expected, sizeof(expected), "%u PUBLISH kept=x qos=1 flags=1 -> ", kept[round]);
+        assert_non_null(strstr(seen(s), expected));
+    }
+    snprintf(expected, sizeof(expected), "%u PUBLISH passes=", last);
+    assert_non_null(strstr(seen(s), expected));
+    assert_ptr_equal(strstr(seen(s), "PUBLISH passes"), strstr(seen(s), expected) + strcspn(expected, "P"));
+}
+
 static void test_crash(void **state)
 {
     struct suite *s = *state;

@@ -30,7 +30,7 @@ LONG = os.environ.get("CRASH_LONG", "") == "1"
 FAULT = os.environ.get("WEIR_FAULT") or os.path.join(harness.ROOT, "build", "dev", "tests", "libweir_fault.so")
 SMALL = ("persistence_segment_size 262144",)  # so that a short test meets segments that end, are copied and go
 
-FAIL_WRITE, FAIL_GROW, FAIL_SYNC, FAIL_CREATE, FAIL_NAME, FAIL_DIR_SYNC = 1, 2, 4, 8, 16, 32
+FAIL_WRITE, FAIL_GROW, FAIL_SYNC, FAIL_CREATE, FAIL_NAME, FAIL_DIR_SYNC, FAIL_ZEROS = 1, 2, 4, 8, 16, 32, 64
 
 
 def sanitizer_library(path):
@@ -148,7 +148,7 @@ class CrashTest(unittest.TestCase):
     """A directory of its own, a time-out, and no broker that outlives the test. When it fails, the brokers' logs are
     shown, and the directory is kept if CRASH_KEEP is set."""
 
-    SECONDS = 140
+    SECONDS = 280
 
     def setUp(self):
         warnings.simplefilter("ignore", ResourceWarning)  # of sockets, when a test has failed

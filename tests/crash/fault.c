@@ -44,16 +44,24 @@
 #define IOV_N 64
 
 /* What the test sets; crash.py has the same table. */
-enum { FAIL_WRITE = 1, FAIL_GROW = 2, FAIL_SYNC = 4, FAIL_CREATE = 8, FAIL_NAME = 16, FAIL_DIR_SYNC = 32 };
+enum {
+    FAIL_WRITE = 1, /* of something else than zeros */
+    FAIL_GROW = 2,  /* writes and allocations behind the end of the file */
+    FAIL_SYNC = 4,
+    FAIL_CREATE = 8,
+    FAIL_NAME = 16, /* rename, unlink */
+    FAIL_DIR_SYNC = 32,
+    FAIL_ZEROS = 64, /* writes of zeros: a file that is made in advance */
+};
 struct control {
     _Atomic int64_t sync_delay_us;
-    _Atomic int64_t fail_ops;      /* FAIL_... together; FAIL_GROW: writes and allocations behind the end of the file */
+    _Atomic int64_t fail_ops;      /* FAIL_... together */
     _Atomic int64_t fail_after;    /* so many of these succeed first */
     _Atomic int64_t fail_errno;    /* positive */
     _Atomic int64_t fail_for_good; /* 0: one fails; else all from then on */
     _Atomic int64_t short_bytes;   /* > 0: a write takes no more than that at once */
     /* what has happened so far */
-    _Atomic int64_t write_n, sync_n, create_n, failed_n, short_n;
+    _Atomic int64_t write_n /* not of zeros */, sync_n, create_n, failed_n, short_n;
 };
 
 struct entry {
@@ -245,12 +253,13 @@ static off_t size_of(int fd)
     return fstat(fd, &st) == 0 ? st.st_size : 0;
 }
 
-static bool write_strikes(int fd, off_t off, size_t n)
+static bool write_strikes(int fd, off_t off, const void *data, size_t n)
 {
     if (control == NULL)
         return false;
-    control->write_n++;
-    return strikes(FAIL_WRITE) || (off + (off_t)n > size_of(fd) && strikes(FAIL_GROW));
+    bool zeros = is_zero(data, n);
+    control->write_n += !zeros;
+    return strikes(zeros ? FAIL_ZEROS : FAIL_WRITE) || (off + (off_t)n > size_of(fd) && strikes(FAIL_GROW));
 }
 
 /* shortened: how much of a write of n bytes is done. */
@@ -353,7 +362,7 @@ EXPORT ssize_t pwrite(int fd, const void *data, size_t n, off_t off)
 {
     if (get(fd) == 0)
         return real.pwrite(fd, data, n, off);
-    if (write_strikes(fd, off, n))
+    if (write_strikes(fd, off, data, n))
         return -1;
     ssize_t done = real.pwrite(fd, data, shortened(n), off);
     note_write(fd, off, data, done);
@@ -365,7 +374,7 @@ EXPORT ssize_t write(int fd, const void *data, size_t n)
     if (get(fd) == 0)
         return real.write(fd, data, n);
     off_t off = (fcntl(fd, F_GETFL) & O_APPEND) != 0 ? size_of(fd) : lseek(fd, 0, SEEK_CUR);
-    if (write_strikes(fd, off, n))
+    if (write_strikes(fd, off, data, n))
         return -1;
     ssize_t done = real.write(fd, data, shortened(n));
     note_write(fd, off, data, done);

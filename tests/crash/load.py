@@ -68,6 +68,7 @@ class Actor:
         self.login()
         self.socket.setblocking(False)
         self.world.selector.register(self.socket, selectors.EVENT_READ, self)
+        self.on_input()  # what came with the answer to the login
         self.pump()
 
     def say(self, data):

@@ -12,7 +12,6 @@ import crash
 import load
 import raw
 
-FAILED = r"(?i)durable traffic|nothing more is written|the log (is|has) (broken|failed|stopped)|fail-stop|never be durable"
 
 
 class Errors(crash.CrashTest):
@@ -86,6 +85,41 @@ class Errors(crash.CrashTest):
 
     def test_failed_sync_later(self):
         self.fail_once_under_load(crash.FAIL_SYNC, 23)
+
+    def test_failed_spare(self):
+        """A file that is made in advance cannot be: nothing has happened yet, so it is tried again, and nobody notices."""
+        self.goes_on_by_itself(crash.FAIL_ZEROS, errno.EIO)
+
+    def test_failed_create(self):
+        self.goes_on_by_itself(crash.FAIL_CREATE, errno.EMFILE)
+
+    def goes_on_by_itself(self, ops, error):
+        faults = self.inject()
+        everything = load.Everything(ops)
+        world = everything.world
+        broker = self.start(*crash.SMALL, faults=faults)
+        everything.connect(broker.port, away=True)
+        everything.send_off()
+        world.run(0.05)
+        faults.arm(ops, error, 1)
+        end = time.monotonic() + 10
+        while not faults.get("failed_n") and time.monotonic() < end:
+            world.run(0.05)
+        self.assertEqual(faults.get("failed_n"), 1, "the fault was not met")
+        world.run(0.1)
+        time.sleep(1.2)  # it looks again every second
+        world.refusals.clear()
+        world.run(0.1)
+        everything.verify(broker.port)
+        self.nothing_wrong(world)
+        self.assertEqual(world.refusals, [])
+        broker.crash()
+        world.read_out()
+        broker = self.start(*crash.SMALL)
+        everything.verify(broker.port)
+        self.nothing_wrong(world)
+        world.hang_up()
+        broker.stop()
 
     def test_short_writes(self):
         """What a write leaves out is written by another."""

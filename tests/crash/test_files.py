@@ -39,7 +39,7 @@ class Files(crash.CrashTest):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_every_prefix(self):
-        self.make_log(0.05, "persistence_segment_size 1048576")
+        self.make_log(0.05, "persistence_segment_size 262144")
         self.damage("cuts", CUT_BYTES)
 
     def test_flipped_bits(self):

@@ -40,14 +40,15 @@ static void ask_receipt(struct crash_app *a, enum crash_receipt_kind kind, uint3
     buf_printf(&a->link.out, "receipt:%u\n", a->next_receipt);
 }
 
-/* ---- SEND --------------------------------------------------------------------------------------------------------- */
+/* ---- SEND ---------------------------------------------------------------------------------------------------------
+ */
 
 static void draw_place(struct crash_app *a, struct crash_msg *out)
 {
     struct crash_world *w = a->w;
     static const uint8_t topics[] = {TOPIC_A, TOPIC_B, TOPIC_C, TOPIC_GROUP, TOPIC_GROUP2};
     out->kind = TO_QUEUE;
-    out->place = (uint8_t)crash_roll(w, CRASH_QUEUES - 1);
+    out->place = (uint8_t)(w->plan.has_pages && crash_chance(w, 70) ? 2 : crash_roll(w, CRASH_QUEUES - 1));
     if (crash_chance(w, 25) || (out->place == 0 && !w->queue_known[0])) {
         out->kind = TO_TOPIC;
         out->place = topics[crash_roll(w, ARRAY_N(topics))];
@@ -55,6 +56,8 @@ static void draw_place(struct crash_app *a, struct crash_msg *out)
         out->is_late = true;
         out->due = 1 + crash_roll(w, 3000);
         w->late_until = MAX(w->late_until, crash_now(w) + out->due);
+    } else if (crash_chance(w, 6)) {
+        out->until = 1 + crash_roll(w, 20000);
     }
 }
 
@@ -66,7 +69,7 @@ static uint32_t put_send(struct crash_app *a, uint32_t tx, bool wants_receipt)
     draw_place(a, &spec);
     if (tx) {
         spec.is_late = false;
-        spec.due = 0;
+        spec.due = spec.until = 0;
     }
     uint32_t msg = crash_msg_new(&w->model, &spec);
     crash_msg_say(&w->model, msg);
@@ -79,6 +82,8 @@ static uint32_t put_send(struct crash_app *a, uint32_t tx, bool wants_receipt)
     buf_printf(&a->link.out, "content-length:%u\n", c->bytes);
     if (spec.due)
         buf_printf(&a->link.out, "x-delay:%u\n", (unsigned)spec.due);
+    if (spec.until)
+        buf_printf(&a->link.out, "expiration:%u\n", (unsigned)spec.until);
     if (tx)
         buf_printf(&a->link.out, "transaction:t%u\n", tx);
     if (wants_receipt)
@@ -91,14 +96,15 @@ static uint32_t put_send(struct crash_app *a, uint32_t tx, bool wants_receipt)
     buf_put_u8(&a->link.out, 0);
     if (!wants_receipt && tx == 0)
         crash_msg_maybe(&w->model, msg);
-    crash_trace(w, "%s > SEND #%u %s%s delay %u receipt %d tx %d %u bytes", a->name, msg,
+    crash_trace(w, "%s > SEND #%u %s%s delay %u ttl %u receipt %d tx %d %u bytes", a->name, msg,
                 spec.kind == TO_QUEUE ? "/queue/" : "",
                 spec.kind == TO_QUEUE ? crash_queues[spec.place] : crash_topics[spec.place], (unsigned)spec.due,
-                wants_receipt ? (int)a->next_receipt : -1, (int)tx - 1, c->bytes);
+                (unsigned)spec.until, wants_receipt ? (int)a->next_receipt : -1, (int)tx - 1, c->bytes);
     return msg;
 }
 
-/* ---- ACK, NACK ---------------------------------------------------------------------------------------------------- */
+/* ---- ACK, NACK ----------------------------------------------------------------------------------------------------
+ */
 
 static struct crash_held take_held(struct crash_app *a, uint32_t i)
 {
@@ -142,7 +148,8 @@ static void answer(struct crash_app *a)
         put_answer(a, i, true, false, 0);
 }
 
-/* ---- transactions ------------------------------------------------------------------------------------------------- */
+/* ---- transactions -------------------------------------------------------------------------------------------------
+ */
 
 static void transact(struct crash_app *a)
 {
@@ -166,7 +173,8 @@ static void transact(struct crash_app *a)
     crash_trace(w, "%s > %s tx %u", a->name, is_commit ? "COMMIT" : "ABORT", tx - 1);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------------------------------------------------
+ */
 
 static void put_subscribe(struct crash_app *a, uint32_t q)
 {
@@ -252,7 +260,8 @@ static void leave(struct crash_app *a)
     crash_app_lost(a);
 }
 
-/* ---- acts --------------------------------------------------------------------------------------------------------- */
+/* ---- acts ---------------------------------------------------------------------------------------------------------
+ */
 
 void crash_app_act(struct crash_app *a)
 {
@@ -261,7 +270,7 @@ void crash_app_act(struct crash_app *a)
         return;
     uint32_t dice = crash_roll(w, 100);
     if (dice < 35) {
-        for (uint32_t n = crash_chance(w, 80) ? 1 : 1 + crash_roll(w, 8); n > 0; n--)
+        for (uint32_t n = crash_chance(w, 80) ? 1 : 1 + crash_roll(w, w->plan.has_pages ? 40 : 8); n > 0; n--)
             put_send(a, 0, crash_chance(w, 80));
     } else if (dice < 80) {
         for (uint32_t n = 1 + crash_roll(w, 4); n > 0; n--)

@@ -41,7 +41,7 @@ struct crash_app {
     struct crash_held *held;
     struct crash_receipt *await;
     uint32_t held_n, held_cap, await_n, await_cap, next_receipt, next_tx;
-    uint32_t consumes;    /* bit per queue, on this connection */
+    uint32_t consumes; /* bit per queue, on this connection */
     struct sim_event back;
 };
 

@@ -45,8 +45,8 @@ static void on_message(struct crash_app *a, const struct stomp_frame *f)
     }
     h.msg = crash_from_payload(&w->model, f->body);
     crash_trace(w, "%s < MESSAGE #%d of %s", a->name, (int)h.msg, crash_queues[q]);
-    if (h.msg == CRASH_NONE)
-        return;
+    if (h.msg == CRASH_NONE || a->state == APP_LEAVING)
+        return; /* it said goodbye: another consumer may have answered this one already */
     crash_take(&w->model, h.box, h.msg);
     a->held = crash_grow(&w->mem, a->held, &a->held_cap, a->held_n + 1, sizeof(*a->held));
     a->held[a->held_n++] = h;
@@ -94,8 +94,7 @@ static void on_error(struct crash_app *a, const struct stomp_frame *f)
     get(f, STOMP_H_MESSAGE, text, sizeof(text));
     get(f, STOMP_H_X_CODE, code, sizeof(code));
     crash_trace(w, "%s < ERROR %s %s receipt %u: " SLICE_FMT, a->name, code, text, number, SLICE_ARG(f->body));
-    bool is_fair = w->plan.gets_full || w->plan.fails_disk || w->shard == NULL || w->shard->is_stopping ||
-                   strcmp(code, "shutdown") == 0;
+    bool is_fair = crash_may_refuse(w) || w->shard == NULL || w->shard->is_stopping || strcmp(code, "shutdown") == 0;
     if (!is_fair)
         crash_fail(&w->model, "%s: ERROR %s %s", a->name, code, text);
     for (uint32_t i = 0; number && i < a->await_n; i++) {

@@ -43,7 +43,8 @@ static uint16_t new_id(struct crash_dev *d)
     }
 }
 
-/* ---- publish ------------------------------------------------------------------------------------------------------ */
+/* ---- publish ------------------------------------------------------------------------------------------------------
+ */
 
 static void topic_of(const struct crash_dev *d, uint32_t msg, char *out, size_t cap)
 {
@@ -66,11 +67,8 @@ static void put_publish(struct crash_dev *d, const struct crash_out *o)
     topic_of(d, o->msg, topic, sizeof(topic));
     crash_msg_say(&w->model, o->msg);
     const struct crash_msg *c = &w->model.msg[o->msg];
-    struct mqtt_publish p = {.topic = slice_from_str(topic),
-                             .packet_id = o->id,
-                             .qos = c->qos,
-                             .dup = is_dup,
-                             .retain = c->kind == TO_KEEP};
+    struct mqtt_publish p = {
+        .topic = slice_from_str(topic), .packet_id = o->id, .qos = c->qos, .dup = is_dup, .retain = c->kind == TO_KEEP};
     p.payload.len = c->bytes;
     size_t n = mqtt_publish_head(room(d, 64 + sizeof(topic)), &p, NULL, d->v);
     wrote(d, (ptrdiff_t)n);
@@ -131,7 +129,8 @@ void crash_dev_resend(struct crash_dev *d)
     send_out(d);
 }
 
-/* ---- answers to deliveries ---------------------------------------------------------------------------------------- */
+/* ---- answers to deliveries ----------------------------------------------------------------------------------------
+ */
 
 static void on_answer(struct sim_event *ev)
 {
@@ -152,7 +151,8 @@ void crash_dev_owe(struct crash_dev *d, uint8_t type, uint16_t id)
         sim_plan(w->loop, &d->answer, crash_now(w) + late);
 }
 
-/* ---- subscriptions ------------------------------------------------------------------------------------------------ */
+/* ---- subscriptions ------------------------------------------------------------------------------------------------
+ */
 
 void crash_dev_ask(struct crash_dev *d)
 {
@@ -187,7 +187,8 @@ static void change_subscription(struct crash_dev *d)
     crash_dev_ask(d);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------------------------------------------------
+ */
 
 static void choose_will(struct crash_dev *d, struct mqtt_connect *c, uint8_t *payload)
 {
@@ -322,7 +323,8 @@ static void leave(struct crash_dev *d)
     crash_dev_lost(d);
 }
 
-/* ---- acts --------------------------------------------------------------------------------------------------------- */
+/* ---- acts ---------------------------------------------------------------------------------------------------------
+ */
 
 void crash_dev_act(struct crash_dev *d)
 {

@@ -43,8 +43,8 @@ struct crash_dev {
     enum mqtt_version v;
     enum crash_dev_state state;
     uint8_t sub_qos;
-    bool has_session;  /* it was told so */
-    bool must_clean;   /* a clean start was sent and not answered */
+    bool has_session; /* it was told so */
+    bool must_clean;  /* a clean start was sent and not answered */
     bool asked_clean;
     struct crash_out out[DEV_OUT_MAX];
     uint32_t out_n;
@@ -55,10 +55,10 @@ struct crash_dev {
     uint16_t next_id;
     uint16_t ask_id; /* SUBSCRIBE or UNSUBSCRIBE under way; 0: none */
     bool ask_is_unsub, ask_is_group;
-    uint32_t ask; /* filter or group; CRASH_NONE: nothing has to be asked again */
+    uint32_t ask;  /* filter or group; CRASH_NONE: nothing has to be asked again */
     uint32_t will; /* CRASH_NONE: none */
     uint32_t will_delay_s;
-    bool was_on;       /* the login was answered on the connection that ended */
+    bool was_on; /* the login was answered on the connection that ended */
     bool was_goodbye;
     mono_ms lost_at;
     struct sim_event back;   /* connect again */

@@ -11,11 +11,6 @@
 
 #include <string.h>
 
-static bool may_refuse(const struct crash_world *w)
-{
-    return w->plan.gets_full || w->plan.fails_disk;
-}
-
 static void on_connack(struct crash_dev *d, const struct mqtt_frame *f)
 {
     struct crash_world *w = d->w;
@@ -26,7 +21,7 @@ static void on_connack(struct crash_dev *d, const struct mqtt_frame *f)
     }
     crash_trace(w, "%s < CONNACK %02x present %d", d->id, a.code, a.session_present);
     if (a.code != 0) {
-        if (!may_refuse(w))
+        if (!crash_may_refuse(w))
             crash_fail(&w->model, "%s: login refused with %02x", d->id, a.code);
         return; /* the broker ends it */
     }
@@ -42,7 +37,8 @@ static void on_connack(struct crash_dev *d, const struct mqtt_frame *f)
         crash_dev_ask(d);
 }
 
-/* ---- deliveries --------------------------------------------------------------------------------------------------- */
+/* ---- deliveries ---------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t find_in(const struct crash_dev *d, uint16_t id)
 {
@@ -129,7 +125,8 @@ static void on_pubrel(struct crash_dev *d, const struct mqtt_ack *a)
     crash_dev_owe(d, MQTT_PUBCOMP, a->packet_id);
 }
 
-/* ---- answers to publishes ----------------------------------------------------------------------------------------- */
+/* ---- answers to publishes -----------------------------------------------------------------------------------------
+ */
 
 static void drop_out(struct crash_dev *d, uint32_t i)
 {
@@ -183,11 +180,10 @@ static void on_suback(struct crash_dev *d, const struct mqtt_frame *f)
     crash_trace(w, "%s < %s %u %02x", d->id, mqtt_type_name((enum mqtt_type)f->type), s.packet_id, code);
     d->ask_id = 0;
     if (code >= 0x80) {
-        if (!may_refuse(w))
+        if (!crash_may_refuse(w))
             crash_fail(&w->model, "%s: subscription refused with %02x", d->id, code);
-        if (w->is_draining)
-            crash_fail(&w->model, "%s: subscription refused with %02x though all is well", d->id, code);
-        d->ask = d->ask_is_unsub ? d->ask : CRASH_NONE; /* an UNSUBSCRIBE leaves an uncertain state: asked again later */
+        d->ask =
+            d->ask_is_unsub ? d->ask : CRASH_NONE; /* an UNSUBSCRIBE leaves an uncertain state: asked again later */
         return;
     }
     if (d->ask_is_group)
@@ -197,7 +193,8 @@ static void on_suback(struct crash_dev *d, const struct mqtt_frame *f)
     d->ask = CRASH_NONE;
 }
 
-/* ---- everything --------------------------------------------------------------------------------------------------- */
+/* ---- everything ---------------------------------------------------------------------------------------------------
+ */
 
 static void on_packet(struct crash_dev *d, const struct mqtt_frame *f)
 {
@@ -235,7 +232,7 @@ static void on_packet(struct crash_dev *d, const struct mqtt_frame *f)
         break;
     case MQTT_DISCONNECT:
         if (mqtt_disconnect_decode(f, d->v, &bye) != ERR_OK ||
-            (bye.code != MQTT_RC_SHUTDOWN && !may_refuse(d->w)))
+            (bye.code != MQTT_RC_SHUTDOWN && !crash_may_refuse(d->w)))
             crash_fail(m, "%s: the broker disconnects with %02x", d->id, bye.code);
         crash_trace(d->w, "%s < DISCONNECT %02x", d->id, bye.code);
         break;

@@ -10,15 +10,16 @@
  *   1. Every byte of a life comes back when it is over.
  *   2. The broker always starts, whatever the disk looks like (but while the disk dies under it).
  */
-#include "tests/sim/crash_dev.h"
 #include "tests/sim/crash_app.h"
+#include "tests/sim/crash_dev.h"
 
 #include <string.h>
 
 #include "persist/store_image.h"
 #include "persist/store_mem.h"
 
-/* ---- the store in memory: ticks through the mailbox, as from a writer --------------------------------------------- */
+/* ---- the store in memory: ticks through the mailbox, as from a writer ---------------------------------------------
+ */
 
 static void on_tick_letter(struct letter *letter, void *shard)
 {
@@ -48,7 +49,8 @@ static void settle_letter(struct crash_world *w)
         (void)loop_sim_step(w->loop);
 }
 
-/* ---- beginning ---------------------------------------------------------------------------------------------------- */
+/* ---- beginning ----------------------------------------------------------------------------------------------------
+ */
 
 static struct store *new_store(struct crash_world *w)
 {
@@ -93,12 +95,14 @@ bool crash_life_begin(struct crash_world *w)
         platter_dies_in(w->platter, crash_roll(w, 12));
     if (w->plan.moves_clock)
         w->loop->wall_ahead += (int64_t)crash_roll(w, 20000) - 10000;
-    struct shard_config config = {.loop = &w->loop->loop,
-                                  .log = &w->log,
-                                  .heap = &w->heap,
-                                  .seed = w->seed + w->life,
-                                  .retain_available = true};
+    struct shard_config config = {
+        .loop = &w->loop->loop, .log = &w->log, .heap = &w->heap, .seed = w->seed + w->life, .retain_available = true};
     limits_default(&config.limits);
+    if (w->plan.has_pages) {
+        config.limits.memory_soft_mark = 1;
+        config.limits.memory_high_mark = w->plan.is_tight ? 1 : UINT64_C(1) << 40;
+        config.limits.memory_hard_mark = UINT64_C(1) << 40;
+    }
     w->store = config.store = new_store(w);
     BUG_ON(config.store == NULL);
     if (w->verbose)
@@ -124,7 +128,8 @@ bool crash_life_begin(struct crash_world *w)
     return true;
 }
 
-/* ---- ends --------------------------------------------------------------------------------------------------------- */
+/* ---- ends ---------------------------------------------------------------------------------------------------------
+ */
 
 static void sum_up(struct crash_world *w)
 {
@@ -197,7 +202,8 @@ void crash_life_end(struct crash_world *w)
     check_heap(w);
 }
 
-/* ---- trouble within a life ---------------------------------------------------------------------------------------- */
+/* ---- trouble within a life ----------------------------------------------------------------------------------------
+ */
 
 void crash_life_trouble(struct crash_world *w)
 {

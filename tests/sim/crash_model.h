@@ -57,7 +57,7 @@ struct crash_at {
     uint8_t moved; /* given up there for sure: the receipt of its NACK came */
     bool answered; /* an ACK was sent, and it has not come again */
     bool rejected; /* a rejecting NACK was sent, and it has not come again */
-    bool was_rejected;
+    bool was_rejected, was_answered;
     uint32_t tx; /* + 1: acknowledged in this transaction, which has no answer yet */
 };
 
@@ -65,13 +65,13 @@ struct crash_msg {
     uint32_t from, order; /* who published it; place among this publisher's messages */
     uint32_t bytes;
     uint8_t kind, place, qos, fate;
-    uint8_t attempts;   /* sendings that may each have made one of it; 1 where repetitions are known as such */
-    bool repeats;       /* MQTT QoS 1: each attempt may */
-    bool is_late;       /* delayed, or a will: routed later than it was said */
-    uint32_t tx;        /* + 1 */
-    uint32_t needs;     /* bit per box: there it must arrive when it was promised */
-    uint32_t may;       /* bit per box: there it may */
-    mono_ms said_at, due; /* due: not before */
+    uint8_t attempts;            /* sendings that may each have made one of it; 1 where repetitions are known as such */
+    bool repeats;                /* MQTT QoS 1: each attempt may */
+    bool is_late;                /* delayed, or a will: routed later than it was said */
+    uint32_t tx;                 /* + 1 */
+    uint32_t needs;              /* bit per box: there it must arrive when it was promised */
+    uint32_t may;                /* bit per box: there it may */
+    mono_ms said_at, due, until; /* due: not before; until: not delivered later (0: for ever) */
     struct crash_at at[CRASH_BOXES];
 };
 
@@ -107,8 +107,9 @@ struct crash_model {
     uint32_t newest[CRASH_BOXES][32]; /* by publisher: order + 1 of the newest first delivery */
     bool is_ordered[CRASH_BOXES];
     struct crash_keep keep[CRASH_DEVS][CRASH_KEEPS];
-    bool may_refuse;  /* limits or faults: wills and dead letters may be dropped, too */
-    bool ignores_due; /* the wall clock jumped */
+    bool may_refuse;         /* limits or faults: wills and dead letters may be dropped, too */
+    bool ignores_due;        /* the wall clock jumped */
+    mono_ms late_ms;         /* so late a delivery may arrive on its way to the receiver */
     uint64_t gots, returned; /* deliveries; of these, known to be repeated */
     char why[256];
 };
@@ -117,7 +118,8 @@ void crash_model_init(struct crash_model *m, struct mem *mem, const mono_ms *now
 void crash_model_fini(struct crash_model *m);
 void crash_fail(struct crash_model *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* crash_msg_new: a message that will be said; spec's from, kind, place, qos, bytes, repeats, is_late, tx count. */
+/* crash_msg_new: a message that will be said; spec's from, kind, place, qos, bytes, repeats, is_late, tx count; due and
+ * until are counted from its saying. */
 uint32_t crash_msg_new(struct crash_model *m, const struct crash_msg *spec);
 /* crash_msg_say: it goes out, now, perhaps once more. */
 void crash_msg_say(struct crash_model *m, uint32_t msg);
@@ -125,8 +127,8 @@ void crash_msg_yes(struct crash_model *m, uint32_t msg);
 void crash_msg_no(struct crash_model *m, uint32_t msg);
 void crash_msg_maybe(struct crash_model *m, uint32_t msg);
 
-/* crash_payload: its bytes into out[msg.bytes]. crash_from_payload: which one is it? Fails the model when it is none, or
- * damaged: then CRASH_NONE. */
+/* crash_payload: its bytes into out[msg.bytes]. crash_from_payload: which one is it? Fails the model when it is none,
+ * or damaged: then CRASH_NONE. */
 #define CRASH_PAYLOAD_MIN 8u
 void crash_payload(const struct crash_model *m, uint32_t msg, uint8_t *out);
 uint32_t crash_from_payload(struct crash_model *m, struct slice payload);

@@ -51,6 +51,8 @@ struct crash_plan {
     bool dies_on_open; /* some lives end while the log is being read */
     bool moves_clock;  /* the wall clock jumps */
     bool has_clean;    /* sessions are sometimes thrown away */
+    bool has_pages;    /* memory is always short: what waits is left to the disk (core/entry_page.h) */
+    bool is_tight;     /* and very short */
 };
 
 struct crash_world {
@@ -75,7 +77,7 @@ struct crash_world {
     struct store_ops told_ops; /* verbose: the same, and every record is told */
     store_visit_fn visit;
     void *visit_ctx;
-    struct sim_event tick;     /* on_memory */
+    struct sim_event tick; /* on_memory */
     struct letter tick_letter;
     bool is_posted;
     struct shard *shard; /* NULL: the broker is down */
@@ -129,6 +131,13 @@ static inline bool crash_chance(struct crash_world *w, unsigned of_100)
 static inline mono_ms crash_now(const struct crash_world *w)
 {
     return w->loop->now;
+}
+
+/* crash_may_refuse: has the broker a reason to say no? At the end it has none, once the former life's last words have
+ * arrived. */
+static inline bool crash_may_refuse(const struct crash_world *w)
+{
+    return w->model.may_refuse && !(w->is_draining && w->shard && crash_now(w) > w->up_since + 1000);
 }
 
 /* crash_size: of a payload. */

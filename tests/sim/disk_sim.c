@@ -5,8 +5,9 @@
  *     platter ─► names now, names durable, name changes between them
  *        └─────► nodes: bytes now, bytes durable, sectors written between them
  *
- *     sync        durable := now, for this file          crash   each unsynced sector: kept or lost, by the dice of this
- *     sync_names  durable names := names                         crash (none, all, the first n, or any); now := durable
+ *     sync        durable := now, for this file          crash   each unsynced sector: kept or lost, by the dice of
+ * this sync_names  durable names := names                         crash (none, all, the first n, or any); now :=
+ * durable
  *
  * Invariants
  *   1. A node lives while a name (now or durable), an unsynced name change or a handle refers to it.
@@ -101,7 +102,8 @@ static void *more(struct mem *mem, void *v, uint32_t n, uint32_t *cap, size_t it
     return bigger;
 }
 
-/* ---- nodes -------------------------------------------------------------------------------------------------------- */
+/* ---- nodes --------------------------------------------------------------------------------------------------------
+ */
 
 static void node_drop(struct platter *p, struct node *n)
 {
@@ -160,7 +162,8 @@ static void node_sync(struct node *n)
     n->dirty_n = 0;
 }
 
-/* ---- dice of one crash -------------------------------------------------------------------------------------------- */
+/* ---- dice of one crash --------------------------------------------------------------------------------------------
+ */
 
 struct dice {
     struct rng *rng;
@@ -196,7 +199,8 @@ static void node_lose(struct platter *p, struct node *n)
     n->dirty_n = 0;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------------------------------
+ */
 
 static struct name *names_find(struct names *s, const char *text)
 {
@@ -294,7 +298,8 @@ uint64_t platter_used(const struct platter *p)
     return used;
 }
 
-/* ---- trouble ------------------------------------------------------------------------------------------------------ */
+/* ---- trouble ------------------------------------------------------------------------------------------------------
+ */
 
 static enum err say(struct disk_sim *d, enum err e, const char *why)
 {
@@ -326,7 +331,8 @@ static enum fate fate_of(struct disk_sim *d)
     return FATE_PARTLY;
 }
 
-/* ---- disk_ops ----------------------------------------------------------------------------------------------------- */
+/* ---- disk_ops -----------------------------------------------------------------------------------------------------
+ */
 
 static enum err sim_lock(struct disk *disk)
 {
@@ -561,7 +567,8 @@ struct disk *disk_sim_new(struct platter *p)
     return &d->disk;
 }
 
-/* ---- platter ------------------------------------------------------------------------------------------------------ */
+/* ---- platter ------------------------------------------------------------------------------------------------------
+ */
 
 struct platter *platter_new(struct mem *mem, struct rng *rng, uint64_t capacity)
 {

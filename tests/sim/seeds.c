@@ -82,8 +82,8 @@ bool seeds_run_one(enum seed_game game, uint64_t seed, uint32_t steps, bool verb
 {
     char why[256], command[320];
     arm(game, seed, steps);
-    bool (*const play[])(uint64_t, uint32_t, bool, char *, size_t) = {
-        [GAME_WORLD] = world_run, [GAME_STAGE] = stage_run, [GAME_CRASH] = crash_run};
+    bool (*const play[])(uint64_t, uint32_t, bool, char *,
+                         size_t) = {[GAME_WORLD] = world_run, [GAME_STAGE] = stage_run, [GAME_CRASH] = crash_run};
     bool ok = play[game](seed, steps, verbose, why, sizeof(why));
     alarm(0);
     last_words.is_armed = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_crash.c: brokers that die, in CI: first the seeds that once failed (tests/sim/seeds/crash), then fresh ones, half
- * as many as the other games play (WEIR_SIM_SEEDS).
+ * test_crash.c: brokers that die, in CI: first the seeds that once failed (tests/sim/seeds/crash), then fresh ones,
+ * half as many as the other games play (WEIR_SIM_SEEDS).
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -74,7 +74,7 @@ void log_world_fini(struct log_world *w)
 
 /* ---- lives --------------------------------------------------------------------------------------------------- */
 
-static void show(struct buf *b, const struct store_rec *r)
+void log_show(struct buf *b, const struct store_rec *r)
 {
     static const char *const name[] = {
         [STORE_PUBLISH] = "PUBLISH", [STORE_RETAIN] = "RETAIN", [STORE_SESSION] = "SESSION",   [STORE_QUEUE] = "QUEUE",
@@ -109,7 +109,7 @@ static void show(struct buf *b, const struct store_rec *r)
 static enum err visit(const struct store_rec *rec, void *ctx)
 {
     struct log_world *w = ctx;
-    show(&w->seen, rec);
+    log_show(&w->seen, rec);
     w->seen_n++;
     return ERR_OK;
 }

@@ -64,6 +64,9 @@ lsn_t log_publish_to(struct log_world *w, const char *topic, uint32_t bytes, uin
 lsn_t log_settle(struct log_world *w, uint64_t queue, lsn_t of);
 lsn_t log_sent(struct log_world *w, uint64_t queue, lsn_t of, uint16_t ticket);
 
+/* log_show: one record as a line: "LSN KIND topic=payload -> queue ..."; every target with its progress. */
+void log_show(struct buf *b, const struct store_rec *rec);
+
 /* log_expect: after a clean end, replay shows exactly these lines: "LSN KIND topic=payload -> queue ...". */
 void log_expect(struct log_world *w, const char *lines);
 

@@ -144,7 +144,7 @@ static void test_a_good_log(void **state)
     write_log(b);
     check(b, CHECK_LOG_TEXT);
     assert_false(b->is_damaged);
-    assert_says(b, "batches: 2, the last is number 2, newest time 2023-11-14 22:13:20 UTC\n");
+    assert_says(b, "parts of batches: 2, the last batch is number 2, newest time 2023-11-14 22:13:20 UTC\n");
     assert_says(b, "segments: 2\n");
     assert_says(b, "  1  4096 bytes, ");
     assert_says(b, " 4 frames, 3 living, made 2023-11-14 22:13:20 UTC\n");
@@ -154,7 +154,7 @@ static void test_a_good_log(void **state)
     assert_says(b, "  SESSION       1\n  QUEUE         1\n  messages      2\n");
     assert_says(b, "the log is not damaged\n");
     check(b, CHECK_LOG_JSON);
-    assert_says(b, "{\"damaged\":false,\"version\":1,\"bytes\":8192,\"batches\":2,\"last_batch\":2,"
+    assert_says(b, "{\"damaged\":false,\"version\":1,\"bytes\":8192,\"batch_parts\":2,\"last_batch\":2,"
                    "\"stamp_ms\":1700000000002,\"damaged_bytes\":0,\"torn_bytes\":0,\"void_bytes\":0,"
                    "\"segments\":[{\"number\":1,\"bytes\":4096,");
     assert_says(b, "\"living\":{\"all\":4,\"messages\":2,\"EXCHANGE\":0,\"SESSION\":1,\"QUEUE\":1,\"BIND\":0,");

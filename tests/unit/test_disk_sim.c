@@ -329,7 +329,8 @@ static void test_dies_in(void **state)
     teardown(&b);
 }
 
-/* ---- the runner --------------------------------------------------------------------------------------------------- */
+/* ---- the runner ---------------------------------------------------------------------------------------------------
+ */
 
 struct task {
     struct job job; /* first */
@@ -434,12 +435,10 @@ static void test_runner_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_synced_stays),    cmocka_unit_test(test_unsynced),
-        cmocka_unit_test(test_sector_is_whole), cmocka_unit_test(test_process_crash),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_rename_replaces),
-        cmocka_unit_test(test_full),            cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_lock),            cmocka_unit_test(test_dies_in),
-        cmocka_unit_test(test_runner),          cmocka_unit_test(test_runner_dies),
+        cmocka_unit_test(test_synced_stays),  cmocka_unit_test(test_unsynced), cmocka_unit_test(test_sector_is_whole),
+        cmocka_unit_test(test_process_crash), cmocka_unit_test(test_names),    cmocka_unit_test(test_rename_replaces),
+        cmocka_unit_test(test_full),          cmocka_unit_test(test_faults),   cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_dies_in),       cmocka_unit_test(test_runner),   cmocka_unit_test(test_runner_dies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,28 @@ static void the_head_stays(void **state)
     fake_free(f);
 }
 
+/* Who gives messages back all the time, in front, does not keep the end of the queue in memory. */
+static void the_end_leaves_all_the_same(void **state)
+{
+    (void)state;
+    struct fake *f = start();
+    struct conn *p = fake_login(f, "p", 0), *c = fake_login(f, "c", 0);
+    struct queue *q = verb_queue(p, "q", "");
+    verb_consume(c, q, ACK_EACH);
+    for (unsigned round = 0; round < 40; round++) {
+        fake_forget(f);
+        for (unsigned i = 0; i < 300; i++)
+            publish(p, "q", "x", (struct msgview){.qos = 1});
+        fake_wait(f, 1100);
+        LIST_EACH(&c->session->inflight, it)
+        assert_int_equal(broker_settle(c, LIST_ITEM(it, struct entry, node)->ticket, OUTCOME_REQUEUE), ERR_OK);
+    }
+    fake_wait(f, 20000);
+    assert_int_equal(q->ready_n, 300 * 40 - 100);
+    assert_in_range(q->ready_n - paged(f), 256, 1200);
+    fake_free(f);
+}
+
 /* Nothing leaves memory that the disk has not got, or that is not for the disk. */
 static void only_what_is_durable(void **state)
 {
@@ -287,8 +309,7 @@ static void they_expire(void **state)
     char text[16];
     for (unsigned i = 0; i < 1000; i++) { /* every second one lives longer */
         snprintf(text, sizeof(text), "%u", i);
-        publish(p, "q", text,
-                (struct msgview){.qos = 1, .expires_at = f->now + (i % 2 ? 900000 : 15000 + i)});
+        publish(p, "q", text, (struct msgview){.qos = 1, .expires_at = f->now + (i % 2 ? 900000 : 15000 + i)});
         if (i % 50 == 0)
             fake_run(f);
     }
@@ -319,8 +340,7 @@ static void they_expire_and_go_on(void **state)
     struct fake *f = start();
     struct conn *p = fake_login(f, "p", 0), *c = fake_login(f, "c", 0);
     struct queue *dead = verb_queue(p, "dead", "");
-    struct queue *q =
-        verb_queue(p, "q", "x-message-ttl=60000;x-dead-letter-exchange=;x-dead-letter-routing-key=dead");
+    struct queue *q = verb_queue(p, "q", "x-message-ttl=60000;x-dead-letter-exchange=;x-dead-letter-routing-key=dead");
     send(p, "q", 0, 1000);
     assert_in_range(paged(f), 900, 1000);
     fake_wait(f, 30000);
@@ -660,8 +680,8 @@ static void bytes_per_message(void **state)
     memset(body, 'x', 100);
     struct msgview v = {.topic = SLICE("q"), .payload = slice_from_str(body), .qos = 1, .flags = MSG_DURABLE};
     for (unsigned i = 0; i < N; i++) {
-        broker_publish(p, &(struct publish){
-                              .msg = v, .exchange = p->shard->vhost->default_exchange, .receipt = RECEIPT_NONE});
+        broker_publish(
+            p, &(struct publish){.msg = v, .exchange = p->shard->vhost->default_exchange, .receipt = RECEIPT_NONE});
         if (i % 1000 == 999)
             (void)shard_turn(f->shard);
     }
@@ -680,6 +700,7 @@ int main(void)
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(what_is_there_comes_first),
         cmocka_unit_test(the_head_stays),
+        cmocka_unit_test(the_end_leaves_all_the_same),
         cmocka_unit_test(only_what_is_durable),
         cmocka_unit_test(purged_and_deleted),
         cmocka_unit_test(the_oldest_goes),

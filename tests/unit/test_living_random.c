@@ -594,14 +594,14 @@ static uint64_t run(uint64_t seed, struct run r)
 static void test_says_what_the_image_says(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 12; seed++)
+    for (uint64_t seed = 1; seed <= 6; seed++)
         run(seed, (struct run){.steps = 1500});
 }
 
 static void test_same_after_compaction(void **state)
 {
     (void)state;
-    for (uint64_t seed = 101; seed <= 112; seed++)
+    for (uint64_t seed = 101; seed <= 106; seed++)
         run(seed, (struct run){.steps = 2500, .compact_of_1000 = 60});
 }
 
@@ -609,9 +609,9 @@ static void test_out_of_memory_changes_nothing(void **state)
 {
     (void)state;
     uint64_t failed_n = 0;
-    for (uint64_t seed = 201; seed <= 212; seed++)
+    for (uint64_t seed = 201; seed <= 206; seed++)
         failed_n += run(seed, (struct run){.steps = 1000, .compact_of_1000 = 30, .may_fail = true});
-    assert_true(failed_n > 300);
+    assert_true(failed_n > 150);
 }
 
 int main(void)

@@ -16,6 +16,7 @@
 
 #include "core/memory.h"
 #include "core/session.h"
+#include "core/tx.h"
 #include "tests/support/fake.h"
 #include "tests/support/verbs.h"
 
@@ -242,13 +243,23 @@ static void publishes_are_refused(void **state)
     assert_int_equal(fake_pub_view(p, &v, NULL, 0), ERR_FULL);
     assert_int_equal(fake_stat(f, STAT_RETAINED), 0);
     assert_int_equal(fake_pub(p, "nobody", "1", 1), ERR_NO_MATCH); /* nobody keeps it */
+    struct publish later = {.msg = {.topic = SLICE("t"), .qos = 1}, .receipt = verb_next(p), .delay_ms = 1000};
+    broker_publish(p, &later);
+    assert_int_equal(verb_answer(f, later.receipt), ERR_FULL);
+    struct publish in_tx = {.msg = {.topic = SLICE("t"), .qos = 1}};
+    struct tx *tx = tx_new(p);
+    assert_int_equal(tx_publish(p, tx, &in_tx), ERR_OK); /* only the commit can tell */
+    uint64_t receipt = verb_next(p);
+    tx_commit(p, tx, receipt);
+    assert_int_equal(verb_answer(f, receipt), ERR_FULL);
+    assert_int_equal(fake_stat(f, STAT_DELAYED), 0);
     assert_int_equal(c->session->queue->ready_n, 0);
     set(f, UINT64_MAX, UINT64_MAX, UINT64_MAX);
     fake_run(f);
     assert_non_null(strstr(f->log_last, "no longer"));
     enum err e = fake_pub(p, "t", "2", 1);
     assert_true(e == ERR_OK || e == ERR_AGAIN);
-    assert_int_equal(fake_stat(f, STAT_REFUSED_MEMORY), 2);
+    assert_int_equal(fake_stat(f, STAT_REFUSED_MEMORY), 4);
     fake_free(f);
 }
 

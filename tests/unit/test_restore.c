@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "core/tx.h"
 #include "tests/support/restored.h"
 
 #define HOUR_S 3600u
@@ -491,6 +492,70 @@ static void groups(void **state)
     fake_free(f);
 }
 
+/* What a session had from a group that it left since is still its own, and nobody else's [MQTT-4.8.2-4]. */
+static void left_in_flight(void **state)
+{
+    (void)state;
+    struct fake *f = restored_new();
+    struct conn *a = fake_login(f, "a", HOUR_S), *b = fake_login(f, "b", HOUR_S), *p = fake_login(f, "p", 0);
+    join(a, "g", "t", &(struct binding_opts){.qos = 2});
+    pub(p, "t", "sent", 2);
+    pub(p, "t", "received", 2);
+    settle(a, 2, OUTCOME_RECEIVED);
+    join(b, "g", "t", &(struct binding_opts){.qos = 2});
+    leave(a, "g", "t");
+    restart(f, FAKE_CRASHES, 10);
+    b = back(f, "b", HOUR_S);
+    assert_string_equal(got(f, b), "");
+    a = back(f, "a", HOUR_S);
+    assert_string_equal(got(f, a), "t=sent q2 #1 dup; release #2");
+    settle(a, 1, OUTCOME_RECEIVED);
+    settle(a, 1, OUTCOME_COMPLETE);
+    settle(a, 2, OUTCOME_COMPLETE);
+    p = fresh(f, "", 0);
+    fake_forget(f);
+    pub(p, "t", "for b", 2);
+    assert_string_equal(got(f, a), "");
+    assert_string_equal(got(f, b), "t=for b q2 #1");
+    fake_free(f);
+}
+
+/* A retained value that was still being replayed stands before the newer message of its topic, also in the store. */
+static void replayed_before_live(void **state)
+{
+    (void)state;
+    for (unsigned in_tx = 0; in_tx < 2; in_tx++) {
+        struct fake *f = restored_new();
+        struct conn *p = fake_login(f, "p", 0);
+        char topic[16];
+        for (unsigned i = 0; i < 20; i++) {
+            snprintf(topic, sizeof(topic), "r/%02u", i);
+            pub_retained(p, topic, "old");
+        }
+        struct attach a = fake_attach("me", HOUR_S);
+        a.quota = 2;
+        struct conn *c = fake_conn(f);
+        broker_attach(c, &a);
+        (void)fake_sub(c, "r/#", 1); /* in this turn nothing is replayed yet */
+        struct publish now = {.msg = {.topic = SLICE("r/15"), .payload = SLICE("new"), .qos = 1, .flags = MSG_DURABLE},
+                              .receipt = RECEIPT_NONE};
+        struct tx *t = in_tx ? tx_new(p) : NULL;
+        if (t == NULL) {
+            broker_publish(p, &now);
+        } else {
+            assert_int_equal(tx_publish(p, t, &now), ERR_OK);
+            tx_commit(p, t, RECEIPT_NONE);
+        }
+        restart(f, FAKE_CRASHES, 10);
+        c = back(f, "me", HOUR_S);
+        const char *text = got(f, c);
+        const char *old = strstr(text, "r/15=old"), *new = strstr(text, "r/15=new");
+        assert_non_null(new);
+        assert_true(old != NULL && old < new);
+        fake_free(f);
+    }
+}
+
 /* A group of sessions that expired while the broker was away ends. */
 static void deserted_group(void **state)
 {
@@ -526,6 +591,8 @@ int main(void)
         cmocka_unit_test(wills),
         cmocka_unit_test(groups),
         cmocka_unit_test(deserted_group),
+        cmocka_unit_test(left_in_flight),
+        cmocka_unit_test(replayed_before_live),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,6 +314,28 @@ static void unacknowledged(void **state)
     }
 }
 
+/* Delivered to somebody who does not acknowledge: done, also for the store. */
+static void consumed_at_once(void **state)
+{
+    (void)state;
+    struct fake *f = restored_new();
+    struct conn *c = fake_login(f, "", 0), *me = fake_login(f, "me", HOUR_S);
+    (void)verb_consume(c, verb_queue(c, "q", ""), ACK_NONE);
+    uint64_t receipt = verb_next(me);
+    struct fake_filter ff;
+    broker_subscribe_group(me, SLICE("g"), fake_filter(&ff, "t"), &(struct binding_opts){.qos = 0}, receipt);
+    assert_int_equal(verb_answer(f, receipt), ERR_OK);
+    send(c, "q", "1");
+    pub(c, "t", "2", 2);
+    assert_string_equal(got(f, c), "q=1 q1");
+    assert_string_equal(got(f, me), "t=2 q0");
+    restart(f, FAKE_CRASHES, 10);
+    assert_string_equal(eat(f, "q"), "");
+    me = back(f, "me", HOUR_S);
+    assert_string_equal(got(f, me), "");
+    fake_free(f);
+}
+
 /* An MQTT session's share in a named queue: it consumes it again; at QoS 2 what it had is its own. */
 static void sessions_at_queues(void **state)
 {
@@ -508,13 +530,14 @@ static void transactions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(declarations),         cmocka_unit_test(bindings),
-        cmocka_unit_test(exchange_numbers),     cmocka_unit_test(ttl_goes_on),
-        cmocka_unit_test(priorities_and_order), cmocka_unit_test(limits_count),
-        cmocka_unit_test(delivery_limit),       cmocka_unit_test(unacknowledged),
-        cmocka_unit_test(sessions_at_queues),   cmocka_unit_test(durable_subscriptions),
-        cmocka_unit_test(delays_go_on),         cmocka_unit_test(delayed_to_nowhere),
-        cmocka_unit_test(dead_letters),         cmocka_unit_test(transactions),
+        cmocka_unit_test(declarations),          cmocka_unit_test(bindings),
+        cmocka_unit_test(exchange_numbers),      cmocka_unit_test(ttl_goes_on),
+        cmocka_unit_test(priorities_and_order),  cmocka_unit_test(limits_count),
+        cmocka_unit_test(delivery_limit),        cmocka_unit_test(unacknowledged),
+        cmocka_unit_test(consumed_at_once),      cmocka_unit_test(sessions_at_queues),
+        cmocka_unit_test(durable_subscriptions), cmocka_unit_test(delays_go_on),
+        cmocka_unit_test(delayed_to_nowhere),    cmocka_unit_test(dead_letters),
+        cmocka_unit_test(transactions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,13 +19,14 @@
 
 #include "core/base/rng.h"
 #include "core/delayed.h"
+#include "core/page_walk.h"
 #include "tests/support/restored.h"
 
 #include "core/tx.h"
 
 #define HOUR_S     3600u
 #define SESSIONS   4u
-#define LINES_MAX  3000u
+#define LINES_MAX  30000u
 #define LINE_BYTES 200u
 
 /* ---- what there is --------------------------------------------------------------------------------------------- */
@@ -58,26 +59,64 @@ static unsigned long long wall(const struct fake *f, mono_ms at)
     return at == 0 ? 0 : (unsigned long long)(f->wall_at_0 + at);
 }
 
-/* put_entry: an entry of q; what says how it is there. */
-static void put_entry(struct lines *out, const struct fake *f, const char *what, const struct queue *q,
-                      const struct entry *e)
+/* What is told of a message in a queue: of an entry, or of one in a page. */
+struct shown {
+    const struct msg *msg; /* NULL: the peer has it */
+    mono_ms expires_at;
+    uint32_t set;
+    uint16_t returns;
+    uint8_t qos;
+    bool retained;
+};
+
+static struct shown shown_of(const struct entry *e)
+{
+    bool has_expiry = e->timed && entry_in_queue(e);
+    return (struct shown){.msg = e->msg,
+                          .expires_at = has_expiry ? CONTAINER_OF(e, const struct entry_timer, entry)->expires_at : 0,
+                          .set = e->set,
+                          .returns = e->returns,
+                          .qos = e->state == ENTRY_RECEIVED ? 2 : e->qos,
+                          .retained = e->retained};
+}
+
+/* put_shown: what says where it is. */
+static void put_shown(struct lines *out, const struct fake *f, const char *what, const struct queue *q, struct shown e)
 {
     char key[40], ids[40] = "", topic[40] = "(the peer has it)";
-    const struct binding_set *set = queue_set_get(q, e->set);
+    const struct binding_set *set = queue_set_get(q, e.set);
     size_t n = 0;
     key_of(q, key);
     for (uint16_t i = 0; i < set->sub_id_n; i++)
         n += (size_t)snprintf(ids + n, sizeof(ids) - n, " id %u", set->sub_id[i]);
-    if (e->msg != NULL) {
+    if (e.msg != NULL) {
         struct msgview v;
-        msg_view(e->msg, &v);
+        msg_view(e.msg, &v);
         snprintf(topic, sizeof(topic), SLICE_FMT "=" SLICE_FMT " p%u", SLICE_ARG(v.topic), SLICE_ARG(v.payload),
                  v.priority);
     }
-    mono_ms expires_at = e->timed && entry_in_queue(e) ? entry_timer((struct entry *)(uintptr_t)e)->expires_at : 0;
-    snprintf(line(out), LINE_BYTES, "%s %s: %s qos %u set %u %u%s returns %u%s%s expires %llu", what, key, topic,
-             e->state == ENTRY_RECEIVED ? 2 : e->qos, set->qos, set->retain_as_published, ids, e->returns,
-             e->retained ? " retained" : "", e->state == ENTRY_RECEIVED ? " received" : "", wall(f, expires_at));
+    snprintf(line(out), LINE_BYTES, "%s %s: %s qos %u set %u %u%s returns %u%s expires %llu", what, key, topic, e.qos,
+             set->qos, set->retain_as_published, ids, e.returns, e.retained ? " retained" : "", wall(f, e.expires_at));
+}
+
+/* put_page: all it stands for; *at counts them. */
+static void put_page(struct lines *out, const struct fake *f, const struct queue *q, const struct page *p, unsigned *at)
+{
+    struct walk w = walk_begin(p);
+    while (walk_on(p, &w)) {
+        char place[20];
+        const struct msg *m = f->store->ops->read(f->store, w.it.lsn);
+        assert_non_null(m);
+        snprintf(place, sizeof(place), "entry %04u", (*at)++);
+        put_shown(out, f, place, q,
+                  (struct shown){.msg = m,
+                                 .expires_at = w.it.expires_at,
+                                 .set = w.it.set,
+                                 .returns = w.it.returns,
+                                 .qos = w.it.qos,
+                                 .retained = w.it.retained});
+        msg_drop(m);
+    }
 }
 
 static void put_bindings(struct lines *out, struct vhost *v, struct list *bindings, const char *key)
@@ -109,11 +148,13 @@ static void put_queue(struct lines *out, const struct fake *f, struct queue *q)
     for (unsigned level = 0; level <= q->policy->priority_max; level++) {
         const struct list *ready = queue_levels(q) ? &queue_levels(q)->level[level] : &q->ready;
         for (const struct list_node *it = list_first(ready); it != NULL; it = list_next(ready, it)) {
-            const struct entry *e = CONTAINER_OF(it, const struct entry, node);
-            if (e->qos == 0) /* does not last */
-                continue;
-            snprintf(place, sizeof(place), "entry %04u", at++);
-            put_entry(out, f, place, q, e);
+            struct entry *e = CONTAINER_OF((struct list_node *)(uintptr_t)it, struct entry, node);
+            if (entry_is_page(e)) {
+                put_page(out, f, q, entry_page(e), &at);
+            } else if (e->qos != 0) { /* the rest does not last */
+                snprintf(place, sizeof(place), "entry %04u", at++);
+                put_shown(out, f, place, q, shown_of(e));
+            }
         }
     }
     assert_true(q->owner != NULL || list_is_empty(&q->consumers)); /* an owner is always in line */
@@ -136,8 +177,9 @@ static void put_session(struct lines *out, const struct fake *f, struct session 
         const struct entry *e = LIST_ITEM(it, struct entry, node);
         if (e->at.consumer->queue->is_dead) /* goes with its queue */
             continue;
-        snprintf(what, sizeof(what), "flight " SLICE_FMT " #%u", SLICE_ARG(session_id(s)), e->ticket);
-        put_entry(out, f, what, e->at.consumer->queue, e);
+        snprintf(what, sizeof(what), "flight " SLICE_FMT " #%u%s", SLICE_ARG(session_id(s)), e->ticket,
+                 e->state == ENTRY_RECEIVED ? " received" : "");
+        put_shown(out, f, what, e->at.consumer->queue, shown_of(e));
     }
     LIST_EACH(&s->consumers, it)
     {
@@ -204,6 +246,7 @@ struct world {
     struct conn *p;           /* a session that does not last: publishes, declares, consumes */
     struct fake_pipe *pipe[SESSIONS + 1];
     unsigned said;
+    bool is_gone[2]; /* exchanges that were deleted: a message delayed for one must not meet another of its name */
     struct lines before, after;
 };
 
@@ -336,8 +379,8 @@ static void declare(struct world *w)
                                        "x-dead-letter-exchange=;x-dead-letter-routing-key=q1;x-delivery-limit=2"};
     struct conn *c = w->p;
     const char *name = queues[rng_below(&w->rng, ARRAY_N(queues))];
-    const char *from = exchanges[rng_below(&w->rng, ARRAY_N(exchanges))];
-    const char *to = exchanges[rng_below(&w->rng, ARRAY_N(exchanges))];
+    uint32_t from_i = rng_below(&w->rng, ARRAY_N(exchanges));
+    const char *from = exchanges[from_i], *to = exchanges[rng_below(&w->rng, ARRAY_N(exchanges))];
     struct vhost *v = c->session->vhost;
     struct queue *q = map_get(&v->queues, slice_from_str(name));
     struct exchange *x = exchange_get(v, slice_from_str(from)), *y = exchange_get(v, slice_from_str(to));
@@ -354,7 +397,7 @@ static void declare(struct world *w)
             broker_delete_queue(c, slice_from_str(name), (struct queue_end){0}, verb_next(c));
         break;
     case 3:
-        if (x == NULL)
+        if (x == NULL && !w->is_gone[from_i])
             (void)verb_exchange(c, from, rng_chance(&w->rng, 50) ? EXCHANGE_TOPIC : EXCHANGE_FANOUT, true);
         break;
     case 4:
@@ -370,8 +413,10 @@ static void declare(struct world *w)
             broker_bind_exchange(c, x, verb_filter(&ff, x, filter), y, verb_next(c));
         break;
     default:
-        if (x != NULL && rng_chance(&w->rng, 20))
-            broker_delete_exchange(c, slice_from_str(from), false, verb_next(c));
+        if (x == NULL || rng_chance(&w->rng, 80))
+            break;
+        broker_delete_exchange(c, slice_from_str(from), false, verb_next(c));
+        w->is_gone[from_i] = true;
     }
 }
 
@@ -435,8 +480,11 @@ static void one_step(struct world *w)
         declare(w);
     } else if (what < 94) {
         consume(w);
-    } else if (what < 97) {
+    } else if (what < 96) {
         transact(w);
+    } else if (what < 97) {
+        for (uint32_t n = rng_below(&w->rng, 150); n > 0; n--)
+            publish(w, w->p);
     } else {
         fake_wait(f, rng_below(&w->rng, 200));
     }
@@ -481,20 +529,37 @@ static void compare(struct world *w, uint64_t seed, unsigned life)
     tell_differences(w, seed, life);
 }
 
+/* broker_new: every other one is short of memory from the beginning, so that what waits becomes pages. */
+static struct fake *broker_new(bool is_short)
+{
+    struct fake_config config;
+    fake_config_init(&config);
+    config.has_store = true;
+    config.is_log_like = true;
+    config.limits.memory_soft_mark = is_short ? 1 : 0;
+    config.limits.memory_high_mark = config.limits.memory_hard_mark = is_short ? UINT64_C(1) << 40 : 0;
+    struct fake *f = fake_new(&config);
+    assert_non_null(f);
+    return f;
+}
+
 static void the_same_to_the_letter(void **state)
 {
     (void)state;
     struct world *w = test_calloc(1, sizeof(*w));
+    uint64_t paged = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
-        *w = (struct world){.f = restored_new()};
+        *w = (struct world){.f = broker_new(seed % 2 == 0)};
         rng_init(&w->rng, seed);
         for (unsigned life = 0; life < 5; life++) {
             for (unsigned i = 0; i < 80; i++)
                 one_step(w);
+            paged += fake_stat(w->f, STAT_PAGED_OUT);
             compare(w, seed, life);
         }
         fake_free(w->f);
     }
+    assert_true(paged > 100);
     test_free(w);
 }
 

@@ -29,7 +29,7 @@ struct history {
     lsn_t settle[RECORDS_MAX];  /* 0: not settled, or it was not taken */
     bool was_settled[RECORDS_MAX];
     unsigned n, fetched;
-    uint64_t allocations; /* by the store */
+    lsn_t durable; /* at the end of the life before */
 };
 
 static struct disk *new_disk(void *ctx)
@@ -128,10 +128,9 @@ static bool was_seen(struct history *h, lsn_t lsn)
 /* judge: what the next life finds against what was told before the end of the last one. */
 static void judge(struct history *h)
 {
-    lsn_t durable = h->w.durable;
     log_world_close(&h->w);
-    durable = MAX(durable, h->w.durable); /* close makes durable what it can */
-    h->w.faults.fail_at = 0;
+    lsn_t durable = MAX(h->durable, h->w.durable); /* close makes durable what it can */
+    h->w.faults.fail_at = h->w.heap.fail_at = 0;
     log_world_open(&h->w);
     for (unsigned i = 0; i < h->n; i++) {
         if (h->publish[i] == 0)
@@ -159,7 +158,6 @@ static void test_disk_calls(void **state)
         if (log_world_try(&h->w) == ERR_OK) {
             play(h);
             bool must_fail = h->w.faults.was_write;
-            assert_int_equal(h->w.failed != 0, must_fail && h->w.failed != 0);
             if (h->w.failed != 0) {
                 assert_int_equal(log_publish(&h->w, "t", "late", 1, 0), 0);
                 assert_int_equal(h->w.store->ops->reserve(h->w.store, 1), ERR_STORE);
@@ -212,6 +210,8 @@ static void test_second_life(void **state)
             log_world_open(&h->w);
             play(h);
             log_world_close(&h->w);
+            h->durable = h->w.durable;
+            assert_true(h->durable > 400);
             uint64_t before = what == 0 ? h->w.faults.calls : h->w.heap.calls;
             if (what == 0) {
                 h->w.faults.fail_with = call % 2 ? ERR_IO : ERR_FULL;
