@@ -46,8 +46,9 @@ static size_t make_id(struct conn *c, char *out, size_t cap)
     return (size_t)n;
 }
 
-/* find_session: an existing one to resume, or a new one. NULL: *out_err says why: ERR_NOMEM, ERR_FULL. */
-static struct session *find_session(struct conn *c, const struct attach *a, enum err *out_err)
+/* find_session: an existing one to resume, or a new one. *out_ended: what has to be durable before anybody is told that
+ * a former one is gone; 0: nothing. NULL: *out_err says why: ERR_NOMEM, ERR_FULL. */
+static struct session *find_session(struct conn *c, const struct attach *a, lsn_t *out_ended, enum err *out_err)
 {
     struct vhost *v = c->shard->vhost;
     struct session *s = a->id.len ? map_get(&v->sessions, a->id) : NULL; /* both: [MQTT-3.1.3-2] */
@@ -56,7 +57,10 @@ static struct session *find_session(struct conn *c, const struct attach *a, enum
     if (s && s->is_dead)
         s = NULL; /* it ended with its connection */
     if (s && a->clean_start) {
+        bool was_durable = session_is_durable(s);
         session_discard(s); /* [MQTT-3.1.2-4]; 3.1.1: [MQTT-3.1.2-6] */
+        if (was_durable && c->shard->store)
+            *out_ended = c->shard->store_failed ? LSN_FAILED : c->shard->lsn_last;
         s = NULL;
     }
     c->attach_present = s != NULL;
@@ -94,7 +98,8 @@ void broker_attach(struct conn *c, const struct attach *a)
     struct shard *s = c->shard;
     BUG_ON(c->session || a->quota == 0 || a->ticket_max == 0);
     enum err e = attach_check(c, a);
-    struct session *me = e == ERR_OK ? find_session(c, a, &e) : NULL;
+    lsn_t ended = 0;
+    struct session *me = e == ERR_OK ? find_session(c, a, &ended, &e) : NULL;
     if (!me) {
         broker_attached(c, e);
         return;
@@ -125,11 +130,11 @@ void broker_attach(struct conn *c, const struct attach *a)
     me->ticket_max = a->ticket_max;
     c->awaits_login = 0;
     c->tx_at = s->now;
-    lsn_t lsn = session_log(me, was_durable);
+    lsn_t so_far = shard_lsn_so_far(s), lsn = session_log(me, was_durable);
     if (was_durable && expiry_was == me->expiry_s && lsn != LSN_FAILED)
-        lsn = 0; /* that it is online again may be written in its own time */
+        lsn = so_far; /* what it was; that it is online again may be written in its own time */
     lsn_t will_lsn = lsn != LSN_FAILED ? session_log_will(me) : LSN_FAILED;
-    lsn = MAX(lsn, will_lsn);
+    lsn = MAX(MAX(lsn, will_lsn), ended);
     c->attach_wait = 1;
     conn_owe(c, RECEIPT_ATTACH, lsn == LSN_FAILED ? ERR_STORE : ERR_OK, lsn_or_none(lsn));
     c->attach_late = c->attach_wait;
@@ -186,12 +191,12 @@ static lsn_t log_binding(struct shard *s, enum store_kind kind, const struct que
 {
     if (!q->policy->durable || !q->owner || !session_is_durable(q->owner))
         return 0;
-    const struct store_rec rec = {
-        .kind = kind,
-        .queue = q->number,
-        .session = q->owner->number,
-        .name = exchange_name(x),
-        .flags = replays && q->replay ? BINDING_REPLAYING : 0}; /* core/replay.c writes when that is over */
+    const struct store_rec rec = {.kind = kind,
+                                  .queue = q->number,
+                                  .session = q->owner->number,
+                                  .name = exchange_name(x),
+                                  .flags = replays && q->replay ? BINDING_REPLAYING
+                                                                : 0}; /* core/replay.c writes when that is over */
     return binding_log(s, rec, f, o);
 }
 
@@ -290,7 +295,9 @@ void broker_unsubscribe(struct conn *c, const struct filter *f, uint64_t receipt
         router_unbind(r, b);               /* both: [MQTT-3.10.4-3] what is queued or on its way stays */
         me->binding_n--;
     }
-    conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
+    if (e == ERR_NOT_FOUND && session_is_durable(me))
+        lsn = c->shard->lsn_last; /* it may have been removed a moment ago only */
+    conn_owe(c, receipt, e, e == ERR_STORE ? 0 : lsn);
 }
 
 struct consumer *broker_join(struct conn *c, struct queue *q, const struct consume *how)
@@ -351,7 +358,8 @@ struct consumer *broker_consume_queue(struct conn *c, struct queue *q, const str
 {
     bool may = queue_is_open_to(q, c->session);
     struct consumer *k = may ? broker_join(c, q, how) : NULL;
-    conn_owe(c, how->receipt, !may ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, shard_lsn_so_far(c->shard));
+    lsn_t lsn = queue_is_durable(q) ? c->shard->lsn_last : 0; /* it may have been made a moment ago only */
+    conn_owe(c, how->receipt, !may ? ERR_DENIED : k ? ERR_OK : ERR_NOMEM, lsn);
     if (k && how->receipt != RECEIPT_NONE)
         conn_hold(c, k);
     return k;
@@ -468,9 +476,8 @@ static void release(struct conn *c, const struct entry *e, bool is_new)
     }
     lsn_t lsn = s->lsn_last; /* the first one's record may still be on its way */
     if (is_new)
-        lsn = shard_append(s, &(struct store_rec){.kind = STORE_RECEIVED,
-                                                  .queue = e->at.consumer->queue->number,
-                                                  .of = e->lsn});
+        lsn = shard_append(
+            s, &(struct store_rec){.kind = STORE_RECEIVED, .queue = e->at.consumer->queue->number, .of = e->lsn});
     if (lsn == LSN_FAILED)
         conn_close(c, CLOSE_STORE);
     else

@@ -93,13 +93,13 @@ static ALWAYS_INLINE enum err check_retain(const struct journey *j)
     return m->payload.len == 0 || retained_has_room(&j->v->retained, m->topic, view_bytes(m)) ? ERR_OK : ERR_FULL;
 }
 
-/* check_memory: above the hard mark nothing is let in that somebody would have to keep; what the broker publishes itself
- * was let in before. */
+/* check_memory: above the hard mark nothing is let in that somebody would have to keep; what the broker publishes
+ * itself was let in before. */
 static ALWAYS_INLINE enum err check_memory(const struct journey *j)
 {
     if (LIKELY(!memory_is(&j->s->memory, MEMORY_HARD)) || !j->publisher)
         return ERR_OK;
-    if (j->route && j->route->target_n == 0 && !keeps_retained(j))
+    if (j->route && j->route->target_n == 0 && !(keeps_retained(j) && j->view->payload.len != 0))
         return ERR_OK;
     stat_add(&j->s->stats, STAT_REFUSED_MEMORY, 1);
     return ERR_FULL;

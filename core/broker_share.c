@@ -173,7 +173,9 @@ static void leave(struct conn *c, struct queue *q, uint64_t receipt)
     }
     if (e == ERR_OK)
         consumer_cancel(k);
-    conn_owe(c, receipt, e, e == ERR_OK ? lsn : 0);
+    if (e == ERR_NOT_FOUND && session_is_durable(c->session))
+        lsn = c->shard->lsn_last; /* it may have left a moment ago only */
+    conn_owe(c, receipt, e, e == ERR_STORE ? 0 : lsn);
 }
 
 /* ---- verbs -------------------------------------------------------------------------------------------------- */
@@ -225,7 +227,7 @@ void broker_subscribe_queue(struct conn *c, struct slice name, const struct bind
     struct queue *q = broker_declare_queue(c, name, &e);
     if (q)
         e = join(c, q, NULL, opts, &lsn);
-    conn_owe(c, receipt, e, e == ERR_OK ? MAX(lsn, shard_lsn_so_far(c->shard)) : 0); /* it may just have been declared */
+    conn_owe(c, receipt, e, e == ERR_OK ? MAX(lsn, c->shard->lsn_last) : 0); /* it may just have been declared */
 }
 
 void broker_unsubscribe_queue(struct conn *c, struct slice name, uint64_t receipt)

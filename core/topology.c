@@ -298,7 +298,7 @@ void broker_delete_queue(struct conn *c, struct slice name, struct queue_end how
         e = ERR_FULL;
     if (e == ERR_OK)
         e = end_queue(c->shard, q);
-    conn_owe(c, receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, receipt, e, lsn_of(e, c->shard->lsn_last));
 }
 
 void broker_purge(struct conn *c, struct slice name, uint64_t *out_n, uint64_t receipt)
@@ -306,7 +306,7 @@ void broker_purge(struct conn *c, struct slice name, uint64_t *out_n, uint64_t r
     enum err e;
     struct queue *q = broker_queue(c, name, &e);
     *out_n = q ? queue_purge(q, STAT_DROP_PURGED) : 0;
-    conn_owe(c, receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, receipt, e, lsn_of(e, c->shard->lsn_last));
 }
 
 void broker_pause(struct conn *c, struct slice name, bool on, uint64_t receipt)
@@ -397,7 +397,7 @@ void broker_bind(struct conn *c, struct exchange *x, const struct filter *f, str
 {
     lsn_t lsn;
     enum err e = bind_queue(c, x, f, q, &(struct binding_opts){.qos = 2, .retain_handling = 2}, &lsn);
-    conn_owe(c, receipt, e, lsn_of(e, MAX(lsn, shard_lsn_so_far(c->shard)))); /* it may be there since a moment ago only */
+    conn_owe(c, receipt, e, lsn_of(e, MAX(lsn, c->shard->lsn_last))); /* it may be there since a moment ago only */
 }
 
 void broker_bind_exchange(struct conn *c, struct exchange *x, const struct filter *f, struct exchange *to,
@@ -413,7 +413,7 @@ void broker_bind_exchange(struct conn *c, struct exchange *x, const struct filte
         take_back(x, router_find_exchange(r, x, f, to));
         e = ERR_STORE;
     }
-    conn_owe(c, receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, receipt, e, lsn_of(e, c->shard->lsn_last));
 }
 
 static void unbind(struct conn *c, struct exchange *x, const struct filter *f, struct queue *q, struct exchange *to,
@@ -426,7 +426,7 @@ static void unbind(struct conn *c, struct exchange *x, const struct filter *f, s
         e = ERR_STORE;
     if (e == ERR_OK)
         router_unbind(r, b);
-    conn_owe(c, receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, receipt, e, lsn_of(e, c->shard->lsn_last));
 }
 
 void broker_unbind(struct conn *c, struct exchange *x, const struct filter *f, struct queue *q, uint64_t receipt)
@@ -516,7 +516,7 @@ struct consumer *broker_consume_durable(struct conn *c, const struct durable *d,
     }
     if (e != ERR_OK && out->is_new)
         queue_delete(q);
-    conn_owe(c, how->receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, how->receipt, e, lsn_of(e, c->shard->lsn_last));
     if (k && how->receipt != RECEIPT_NONE)
         conn_hold(c, k);
     return k;
@@ -536,5 +536,5 @@ void broker_end_durable(struct conn *c, struct slice key, uint64_t receipt)
 {
     struct queue *q = map_get(&c->session->vhost->dsubs, key);
     enum err e = q ? end_queue(c->shard, q) : ERR_NOT_FOUND;
-    conn_owe(c, receipt, e, lsn_of(e, shard_lsn_so_far(c->shard)));
+    conn_owe(c, receipt, e, lsn_of(e, c->shard->lsn_last));
 }

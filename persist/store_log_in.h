@@ -105,6 +105,7 @@ struct make_job {
     struct job job;
     struct segment *seg; /* what it makes; NULL: not under way */
     enum err err;
+    bool is_fatal; /* it was the directory that failed */
     uint64_t free_bytes;
     struct store_log *log;
 };

@@ -174,8 +174,10 @@ static void make_run(struct job *j)
         return;
     }
     m->err = d->ops->create(d, m->seg->spare_name, size, &m->seg->file);
-    if (m->err == ERR_OK)
+    if (m->err == ERR_OK) {
         m->err = d->ops->sync_names(d);
+        m->is_fatal = m->err != ERR_OK; /* the names that failed may be those of LANE_WRITE */
+    }
     m->free_bytes = d->ops->free_bytes(d);
 }
 
@@ -194,7 +196,9 @@ static void make_done(struct job *j)
     }
     close_file(s, seg);
     mem_free(s->mem, seg);
-    if (m->err == ERR_EXISTS)
+    if (m->is_fatal)
+        log_fail(s, "syncing the directory", m->err);
+    if (m->is_fatal || m->err == ERR_EXISTS)
         return; /* the next one has another number */
     s->is_blocked = true;
     s->retry_at = s->now + LOG_RETRY_MS;
@@ -249,6 +253,7 @@ static void make_spares(struct store_log *s)
     wal_spare_name(++s->spare_last, seg->spare_name);
     s->base.stats.disk_bytes += size;
     s->make.seg = seg;
+    s->make.is_fatal = false;
     s->make.job.run = make_run;
     s->make.job.done = make_done;
     s->config.runner->ops->post(s->config.runner, LANE_READ, &s->make.job);

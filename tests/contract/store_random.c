@@ -9,8 +9,9 @@
  *     log      1 2 3 4 5 │ 6 7 n8 9 n10 │ 11 12           n: a note
  *                durable ┘    a submit  └ another one
  *     stories  1-5 · 1-6 · 1-7 · 1-n8 · ...                              records are written as they come
- *              1-5 · 1-6 · 1-7 · 1-7,9 · 1-7,9,n8 · 1-7,9,n8,n10         notes last: one submit's batch is on its way,
- *                                                                        and each of these without what died in it
+ *              1-5 · 1-6 · 1-7 · 1-7,9 · 1-7,9,n8 · 1-7,9,n8,n10         notes last: some submits' batches are there,
+ *                                                                        and a part of the next; with or without what
+ *                                                                        died within that one
  */
 
 /* ---- inventing ----------------------------------------------------------------------------------------------- */
@@ -296,8 +297,8 @@ static unsigned batch_order(const struct whole_log *w, unsigned from, unsigned u
     unsigned n = 0, noted = from;
     bool in_unit = false;
     for (unsigned i = from; i <= upto; i++) {
-        const struct store_rec *r = &w->v[i].rec; /* at the end: of the next one, or nothing */
-        bool flush = i == upto || r->kind == STORE_TX;
+        const struct store_rec *r = i < upto ? &w->v[i].rec : NULL;
+        bool flush = r == NULL || r->kind == STORE_TX;
         for (bool within = false; flush && noted < i; noted++) {
             const struct store_rec *o = &w->v[noted].rec;
             if (o->kind == STORE_TX || o->kind == STORE_TX_END)
@@ -305,7 +306,7 @@ static unsigned batch_order(const struct whole_log *w, unsigned from, unsigned u
             if (is_note(o->kind) && !within)
                 out[n++] = noted;
         }
-        if (i == upto)
+        if (r == NULL)
             break;
         if (r->kind == STORE_TX || r->kind == STORE_TX_END)
             in_unit = r->kind == STORE_TX;
@@ -342,6 +343,20 @@ static bool any_batch(struct suite *s, const struct whole_log *w, unsigned durab
     return false;
 }
 
+/* any_batches: the batches of some submits are there whole, and of another one as any_batch says. */
+static bool any_batches(struct suite *s, const struct whole_log *w, unsigned durable, struct buf *text,
+                        struct story *out)
+{
+    for (unsigned i = 0; i <= w->submitted_n; i++) {
+        unsigned whole = i == 0 ? durable : w->submitted[i - 1];
+        for (unsigned j = i; j < w->submitted_n && whole >= durable; j++) {
+            if (w->submitted[j] > whole && any_batch(s, w, whole, w->submitted[j], text, out))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* after_crash: which story is it that replay shows? */
 static void after_crash(struct suite *s, struct whole_log *w, unsigned durable, struct buf *text)
 {
@@ -353,10 +368,8 @@ static void after_crash(struct suite *s, struct whole_log *w, unsigned durable, 
         found = any_beginning(s, w, durable, most, text, &story);
     else
         found = any_beginning(s, w, durable, durable, text, &story);
-    for (unsigned i = 0; i < w->submitted_n && !found && s->f->notes_last; i++) {
-        if (w->submitted[i] > durable)
-            found = any_batch(s, w, durable, w->submitted[i], text, &story);
-    }
+    if (!found && s->f->notes_last)
+        found = any_batches(s, w, durable, text, &story);
     if (!found) {
         story_begin(&story, w, durable);
         (void)matches(s, &story, text);

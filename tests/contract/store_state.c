@@ -227,7 +227,7 @@ static void test_consumed(void **state)
     settle(s, 7, s->n);
     settle(s, 8, half);
     settle(s, 7, whole);
-    expect(s, "20 RETAIN kept=y qos=1 flags=1\n24 PUBLISH rx=3/1\n");
+    expect(s, "20 RETAIN kept=y qos=1 flags=1\n25 PUBLISH rx=3/1\n");
 }
 
 /* ---- wills ---------------------------------------------------------------------------------------------------- */

@@ -190,10 +190,12 @@ static void sync_all(struct suite *s)
     assert_true(s->durable >= s->highest);
 }
 
-/* lsn_of: of the record with this number; one that nobody has for a record that never was, or is lost. */
+/* lsn_of: of the record with this number; one that nobody has for a record that never was, is lost, or is a note, whose
+ * LSN another life may use again. */
 static lsn_t lsn_of(const struct suite *s, uint64_t number)
 {
-    lsn_t lsn = number <= s->n ? s->numbered[number - 1].lsn : 0;
+    bool is_known = number <= s->n && !is_note(s->numbered[number - 1].kind);
+    lsn_t lsn = is_known ? s->numbered[number - 1].lsn : 0;
     return lsn != 0 ? lsn : (UINT64_C(1) << 50) + number;
 }
 

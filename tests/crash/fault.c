@@ -40,18 +40,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FD_N  65536
-#define IOV_N 64
+#define FD_N 65536
 
 /* What the test sets; crash.py has the same table. */
 enum {
     FAIL_WRITE = 1, /* of something else than zeros */
     FAIL_GROW = 2,  /* writes and allocations behind the end of the file */
-    FAIL_SYNC = 4,
+    FAIL_SYNC = 4,  /* of a file that got something else than zeros since it was opened */
     FAIL_CREATE = 8,
     FAIL_NAME = 16, /* rename, unlink */
     FAIL_DIR_SYNC = 32,
-    FAIL_ZEROS = 64, /* writes of zeros: a file that is made in advance */
+    FAIL_ZEROS = 64, /* writes of zeros, and syncs of files that got only such: files that are made in advance */
 };
 struct control {
     _Atomic int64_t sync_delay_us;
@@ -76,6 +75,7 @@ static char root[PATH_MAX];
 static size_t root_n;
 /* Of each open file: its inode, if it is one of ours; DIRECTORY for the directory itself; 0 for others. */
 static _Atomic uint64_t table[FD_N];
+static _Atomic bool has_data[FD_N]; /* something else than zeros was written to it */
 #define DIRECTORY UINT64_MAX
 
 /* The functions behind ours. */
@@ -259,6 +259,8 @@ static bool write_strikes(int fd, off_t off, const void *data, size_t n)
         return false;
     bool zeros = is_zero(data, n);
     control->write_n += !zeros;
+    if (!zeros)
+        has_data[fd] = true;
     return strikes(zeros ? FAIL_ZEROS : FAIL_WRITE) || (off + (off_t)n > size_of(fd) && strikes(FAIL_GROW));
 }
 
@@ -271,7 +273,7 @@ static size_t shortened(size_t n)
     return (size_t)control->short_bytes;
 }
 
-static bool sync_strikes(uint64_t file)
+static bool sync_strikes(int fd, uint64_t file)
 {
     if (control == NULL)
         return false;
@@ -279,7 +281,7 @@ static bool sync_strikes(uint64_t file)
     int64_t us = control->sync_delay_us;
     if (us > 0)
         nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL);
-    return strikes(file == DIRECTORY ? FAIL_DIR_SYNC : FAIL_SYNC);
+    return strikes(file == DIRECTORY ? FAIL_DIR_SYNC : has_data[fd] ? FAIL_SYNC : FAIL_ZEROS);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
@@ -289,6 +291,7 @@ static int opened(int fd, const char *name, bool is_new, int flags)
     struct stat st;
     if (fd == -1 || fd >= FD_N)
         return fd;
+    has_data[fd] = false;
     if (name == NULL || fstat(fd, &st) == -1) {
         table[fd] = 0;
         return fd;
@@ -419,7 +422,7 @@ static int synced(int fd, int (*how)(int))
     uint64_t file = get(fd);
     if (file == 0)
         return how(fd);
-    if (sync_strikes(file))
+    if (sync_strikes(fd, file))
         return -1;
     int done = how(fd);
     if (done == 0)

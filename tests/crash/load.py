@@ -10,7 +10,7 @@ notes it has taken, and of nothing else:
     made again as it was at any moment, from the notes up to there: the power-cut test does that.
 
     MqttPublisher    QoS 1 or 2 into a topic, a window of them on their way; after a reconnect it goes on with the session
-    MqttConsumer     a lasting session; acknowledges; at QoS 2 with the receiver's table of packet ids [MQTT-4.3.3]
+    MqttConsumer     a lasting session; acknowledges; at QoS 2 with the receiver's table of packet ids (MQTT 5 §4.3.3)
     Retainer         retained messages at QoS 1 on a few topics, counting up
     StompProducer    SEND persistent:true with a receipt into a queue
     StompTx          transactions over two queues and a topic

@@ -107,6 +107,7 @@ class Errors(crash.CrashTest):
             world.run(0.05)
         self.assertEqual(faults.get("failed_n"), 1, "the fault was not met")
         world.run(0.1)
+        world.settle()
         time.sleep(1.2)  # it looks again every second
         world.refusals.clear()
         world.run(0.1)

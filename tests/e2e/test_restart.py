@@ -10,7 +10,7 @@ import time
 from paho.mqtt.packettypes import PacketTypes
 
 from harness import E2E, HOST, REPORTS, V5, V311, main, properties
-from raw import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RawMqtt, RawStomp
+from raw import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, RawMqtt
 
 DURABLE = {"durable": "true", "auto-delete": "false"}
 INDIVIDUAL = "client-individual"

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from harness import DEADLINE_S, E2E, HOST, V5, WEIR_BIN, Broker, Process, main, wait_for
-from raw import PUBACK, RawMqtt
+from raw import PUBACK, PUBLISH, RawMqtt
 from test_restart import Restart
 
 FOUND = r"weir [\d.]+: what is acknowledged is on disk, in (.*): (\d+) records found, (\d+) still in use, in \d+ ms(.*)$"
@@ -341,6 +341,9 @@ class Damage(Disk):
         self.assertEqual(code, 0)
         self.assertIsInstance(found, dict)
         self.assertEqual(fingerprint(self.log), before)
+        self.begin()
+        self.assertEqual(self.check(self.log)[0], 0)  # while a broker has it
+        self.end()
         empty = os.path.join(self.directory, "none")
         self.assertEqual(self.check(empty)[0], 2)
         self.assertEqual(self.check(self.write("file", "x"))[0], 2)
@@ -372,6 +375,17 @@ class Full(Disk):
         web.connection.send("/queue/jobs", bytes(10000), headers={"persistent": "true", "receipt": "r"})
         self.assertEqual(web.errors.get(timeout=DEADLINE_S).headers["x-code"], "rejected")
         wait_for("is_full", lambda: self.count("log/is_full") == 1)
+        old = self.keep(RawMqtt(self.port, 4))
+        old.connect("old")
+        old.publish("a", bytes(10000), 1, 1)
+        self.assertEqual(old.read_eof(), b"")  # 3.1.1 has no word for it
+        live = self.keep(RawMqtt(self.port))  # what need not be stored goes on
+        live.connect("live")
+        live.subscribe("live", 1)
+        live.publish("live", b"0")
+        self.assertEqual(live.read_publish()[1], b"0")
+        live.publish("live", b"1", 1, 1)
+        self.assertEqual({live.read().kind for _ in range(2)}, {PUBACK, PUBLISH})
         self.restart()
         sub = self.back("sub")
         self.assertEqual([int(m.payload.split()[0]) for m in sub.take(n)], list(range(n)))

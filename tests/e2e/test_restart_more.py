@@ -4,9 +4,8 @@ in a row, and backlogs that are larger than the memory they may have."""
 import signal
 import struct
 import time
-import unittest
 
-from harness import V5, main, rss_kb
+from harness import V5, main
 from raw import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from test_restart import DURABLE, INDIVIDUAL, Restart
 

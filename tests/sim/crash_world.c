@@ -88,9 +88,11 @@ void crash_plan_make(struct crash_world *w)
     plan_disk(w);
     p->has_pages = crash_chance(w, 25);
     p->is_tight = p->has_pages && crash_chance(w, 50);
-    if (p->has_pages)
+    if (p->has_pages) {
         p->acts = 500 + crash_roll(w, 500);
-    w->model.late_ms = 2 * p->net.delay_ms_max + 1000;
+        p->pace.read_ms_max %= 10; /* a page is hundreds of reads */
+    }
+    w->model.late_ms = p->is_tight ? UINT32_MAX : 2 * p->net.delay_ms_max + 1000; /* tight: it is read late, too */
     w->model.may_refuse = p->gets_full || p->fails_disk;
     w->model.ignores_due = p->moves_clock;
     bool is_prompt = !p->is_tight; /* else an end may be noticed late, and two connections act side by side */

@@ -126,6 +126,51 @@ static void test_recycles(void **state)
     assert_int_equal(w->seen_n, 100);
 }
 
+static void unit(struct log_world *w, unsigned n, uint32_t bytes, uint8_t flags)
+{
+    assert_true(log_append(w, &(struct store_rec){.kind = STORE_TX}) != 0);
+    for (unsigned i = 0; i < n; i++)
+        must_publish(w, bytes, 1);
+    assert_true(log_append(w, &(struct store_rec){.kind = STORE_TX_END, .flags = flags}) != 0);
+}
+
+/* A unit is in one segment: what is left of one that was cut would not be known to be void when its first half has gone
+ * with the segment before. */
+static void test_units_are_not_cut(void **state)
+{
+    struct log_world *w = open_world(state);
+    for (unsigned fill = 0; fill < 12; fill++) {
+        lsn_t first = must_publish(w, 59000 + fill * 500, 1); /* most of a segment */
+        log_wait(w);
+        unit(w, 5, 700, STORE_TX_VOID);
+        lsn_t kept = must_publish(w, 10, 1);
+        log_wait(w);
+        log_settle(w, 1, first);
+        log_pass(w, 100); /* the segment goes */
+        log_world_close(w);
+        log_world_open(w);
+        char expected[64];
+        snprintf(expected, sizeof(expected), "%llu PUBLISH t=xxxxxxxxxx -> 1\n", (unsigned long long)kept);
+        assert_string_equal((const char *)w->seen.p, expected);
+        log_settle(w, 1, kept);
+        log_wait(w);
+    }
+}
+
+/* A unit that is larger than a segment has one of its own. */
+static void test_large_units(void **state)
+{
+    struct log_world *w = open_world(state);
+    unit(w, 30, 5000, 0);
+    must_publish(w, 10, 1);
+    unit(w, 30, 5000, STORE_TX_VOID);
+    log_wait(w);
+    assert_true(w->durable > 0);
+    log_world_close(w);
+    log_world_open(w);
+    assert_int_equal(w->seen_n, 31);
+}
+
 /* ---- compaction ---------------------------------------------------------------------------------------------- */
 
 /* A little of everything stays: definitions, retained, one of a hundred messages, partly settled, with progress. */
@@ -485,6 +530,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_many_segments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recycles, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_units_are_not_cut, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_compacts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_size_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_size_limit_scattered, setup, teardown),
