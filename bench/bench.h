@@ -46,6 +46,7 @@ struct options {
     bool persistent;     /* STOMP scenario: every SEND is persistent:true */
     bool wildcard;       /* subscriptions scenario: filters with + and # */
     bool share;          /* pairs: subscribers are members of groups, one each */
+    bool kept;           /* pairs and the like: the subscribers' sessions outlast their connections */
 };
 
 /* die: prints "weir-bench: ..." and exits with 1; die_errno adds what errno says. */

@@ -69,6 +69,7 @@ enum option_id {
     OPT_PERSISTENT,
     OPT_WILDCARD,
     OPT_SHARE,
+    OPT_KEPT,
     OPT_LIMIT,
     OPT_HELP,
 };
@@ -100,6 +101,7 @@ static const struct choice choices[] = {
     {"persistent", NULL, "stomp: every SEND is persistent:true", OPT_PERSISTENT},
     {"wildcard", NULL, "subs: every filter has a wildcard", OPT_WILDCARD},
     {"share", NULL, "pairs: each subscriber is the member of a group ($share) of its own", OPT_SHARE},
+    {"kept", NULL, "pairs, fanout, fanin, rate: the subscribers' sessions outlast their connections", OPT_KEPT},
     {"json", "FILE", "write the rows there, too", OPT_JSON},
     {"limit", "S", "end the run after that long, whatever happens (300)", OPT_LIMIT},
     {"help", NULL, "print this text", OPT_HELP},
@@ -218,6 +220,9 @@ static void take_option(struct options *o, enum option_id id, const char *value,
         break;
     case OPT_SHARE:
         o->share = true;
+        break;
+    case OPT_KEPT:
+        o->kept = true;
         break;
     case OPT_LIMIT:
         *limit_s = number("--limit", value, 1, 3600);

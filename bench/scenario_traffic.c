@@ -24,6 +24,7 @@ static struct traffic_plan mqtt_plan(const struct options *o, enum shape shape)
                                  .from = PROTOCOL_MQTT,
                                  .to = PROTOCOL_MQTT,
                                  .payload_bytes = o->payload_bytes,
+                                 .kept = o->kept,
                                  .window = o->window};
 }
 

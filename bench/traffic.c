@@ -305,7 +305,7 @@ static void sub_start(struct traffic *t, uint32_t i)
     snprintf(name, sizeof(name), "wb%d-s%u", (int)getpid(), i);
     if (t->plan.to == PROTOCOL_MQTT) {
         link_open(l, t->options, t->options->port, i);
-        mqtt_login(l, name, SESSION_NEW);
+        mqtt_login(l, name, t->plan.kept ? SESSION_KEPT : SESSION_NEW);
         char filter[sizeof("$share/g/") + ADDRESS_BYTES];
         int n = snprintf(filter, sizeof(filter), "%s%s", t->plan.share ? "$share/g/" : "", address);
         mqtt_subscribe(l, filter, 1, (uint32_t)n, t->plan.qos);

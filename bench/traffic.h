@@ -29,6 +29,7 @@ struct traffic_plan {
     uint32_t rate;                                    /* 0: closed loop */
     uint32_t payload_bytes, window;                   /* window 0: a default, see traffic_new */
     bool share;                                       /* MQTT subscribers: each in a group of its own */
+    bool kept;                                        /* MQTT subscribers: their sessions last */
     const char *topic;                                /* part of every topic, so that runs do not meet; NULL: "b" */
 };
 

@@ -316,8 +316,10 @@ static void will_publish(struct session *s)
     bool in_unit = a->will_is_logged && shard_append(shard, &(struct store_rec){.kind = STORE_TX}) != LSN_FAILED;
     enum err e = broker_publish_shard(s->vhost, NULL, &v);
     forget_will(s);
-    if (in_unit) /* published, and published no more: both or neither */
-        shard_append(shard, &(struct store_rec){.kind = STORE_TX_END});
+    if (in_unit) { /* published, and to be published no more: both or neither */
+        bool counts = true;
+        (void)shard_unit_end(shard, &counts); /* void: it is published again after a restart */
+    }
     if (e != ERR_OK && e != ERR_NO_MATCH) {
         stat_add(&shard_of(s)->stats, e == ERR_NOMEM ? STAT_DROP_NOMEM : STAT_DROP_FULL, 1);
         log_line(shard_of(s)->log, LOG_WARN, "will of session " SLICE_FMT " not published: %s",

@@ -70,6 +70,20 @@ lsn_t shard_append(struct shard *s, const struct store_rec *rec)
     return lsn;
 }
 
+lsn_t shard_unit_end(struct shard *s, bool *counts)
+{
+    lsn_t end = LSN_FAILED;
+    if (*counts)
+        end = shard_append(s, &(struct store_rec){.kind = STORE_TX_END});
+    if (end != LSN_FAILED)
+        return end;
+    *counts = false;
+    end = shard_append(s, &(struct store_rec){.kind = STORE_TX_END, .flags = STORE_TX_VOID});
+    if (end == LSN_FAILED)
+        on_failed(s);
+    return end;
+}
+
 bool shard_store_target(struct shard *s, const struct queue *q, uint32_t set)
 {
     if (s->store_target_n == s->store_target_cap) {

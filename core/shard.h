@@ -198,6 +198,11 @@ static inline bool shard_should_flush(const struct shard *s)
 #define LSN_FAILED UINT64_MAX
 lsn_t shard_append(struct shard *s, const struct store_rec *rec);
 
+/* shard_unit_end: ends what a STORE_TX began: it counts, or is void; where its end cannot be noted, it is void and *counts
+ * says so. Returns as shard_append. LSN_FAILED: it is neither, and whatever came behind it would be part of it: the
+ * store is given up. */
+lsn_t shard_unit_end(struct shard *s, bool *counts);
+
 /* shard_lsn_so_far: what a verb waits for that relies on earlier ones, whose own records, if they need any, are its
  * business: everything appended so far. Once the store has failed, nothing: what was under way then has been told. */
 static inline lsn_t shard_lsn_so_far(const struct shard *s)

@@ -332,22 +332,6 @@ static enum err append_publish(struct commit *k, struct action *a)
     return e;
 }
 
-/* append_end: the unit counts, or is void. LSN_FAILED: it is neither, and whatever came behind it would be part of it:
- * the store is given up. */
-static lsn_t append_end(struct commit *k, enum err *e)
-{
-    lsn_t end = LSN_FAILED;
-    if (*e == ERR_OK)
-        end = shard_append(k->s, &(struct store_rec){.kind = STORE_TX_END});
-    if (end != LSN_FAILED)
-        return end;
-    *e = *e == ERR_OK ? ERR_STORE : *e;
-    end = shard_append(k->s, &(struct store_rec){.kind = STORE_TX_END, .flags = STORE_TX_VOID});
-    if (end == LSN_FAILED && !k->s->store_failed)
-        k->s->store->on_failed(k->s->store->ctx);
-    return end;
-}
-
 /* record: *out_lsn: what the receipt waits for; 0: nothing. */
 static enum err record(struct commit *k, lsn_t *out_lsn)
 {
@@ -366,10 +350,11 @@ static enum err record(struct commit *k, lsn_t *out_lsn)
         struct action *a = &k->t->v[i];
         e = a->msg ? append_publish(k, a) : append_settle(k, a);
     }
-    lsn_t end = append_end(k, &e);
-    if (e == ERR_OK)
+    bool counts = e == ERR_OK;
+    lsn_t end = shard_unit_end(s, &counts);
+    if (counts)
         *out_lsn = end;
-    return e;
+    return e == ERR_OK && !counts ? ERR_STORE : e;
 }
 
 /* ---- 3 go --------------------------------------------------------------------------------------------------- */

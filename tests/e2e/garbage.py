@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """garbage.py: one broker is fed garbage for a while, and then has to pass the whole end-to-end suite without a restart.
 
-    WEIR_BIN=build/dev/weir tests/e2e/garbage.py --seconds 60 [--seed N] [--no-suite] [test_file.py ...]
+    WEIR_BIN=build/dev/weir tests/e2e/garbage.py --seconds 60 [--seed N] [--data] [--no-suite] [test_file.py ...]
 
 What is fed, from several connections at once (Feeder): random bytes; conversations in MQTT 3.1, 3.1.1, 5 and STOMP that
 would be right but for a few bytes that were changed, left out, doubled or put in; the same behind a good login; handshakes
@@ -13,16 +13,18 @@ stopped, and its exit code and its output are checked as after every test.
 import argparse
 import os
 import random
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import raw
 import ws
-from harness import HOST, ROOT, Broker, rss_kb
+from harness import HOST, ROOT, WEIR_BIN, Broker, rss_kb
 from raw import DISCONNECT, PINGREQ, PUBACK, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE, packet, text
 
 FEEDERS, HALF_OPEN_MAX = 6, 100
@@ -303,16 +305,32 @@ def suite(broker, names):
     return failed
 
 
+def read_again(args, directory):
+    """What the garbage left on the disk is a log without damage, and a broker starts with it."""
+    done = subprocess.run([WEIR_BIN, "check-log", directory], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, flush=True)
+    broker = Broker(args)
+    try:
+        broker.stop()
+    finally:
+        broker.kill()
+    print(broker.output(), flush=True)
+    return done.returncode == 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("GARBAGE_S") or 60))
     parser.add_argument("--seed", type=int, default=None, help="default: from the clock; it is printed")
     parser.add_argument("--no-suite", action="store_true", help="only the garbage")
+    parser.add_argument("--data", action="store_true", help="with a log, which is checked and read again afterwards")
     parser.add_argument("names", nargs="*", help="test files; all if there is none")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int(time.time())
     print("garbage.py --seed %d" % seed, flush=True)
-    broker = Broker()
+    directory = tempfile.mkdtemp(prefix="weir-garbage-") if options.data else None
+    args = ("-p", "0", "--data", directory) if directory else ("-p", "0")
+    broker = Broker(args)
     ok = False
     try:
         ok = feed(broker, options.seconds, seed)
@@ -322,11 +340,14 @@ def main():
         if not options.no_suite:
             ok = not suite(broker, options.names) and ok
         broker.stop()
+        ok = (directory is None or read_again(args, directory)) and ok
     except BaseException:
         ok = False
         raise
     finally:
         broker.kill()
+        if directory:
+            shutil.rmtree(directory, ignore_errors=True)
         if not ok:
             print("\n---- log of the broker\n%s\n----" % "\n".join(broker.lines[-200:]))
     print("the broker took %g s of garbage%s" % (options.seconds, "" if options.no_suite else " and then passed the suite")
