@@ -178,7 +178,8 @@ static bool is_durable_target(const struct msgview *m, const struct target *t)
     return MIN(m->qos, t->qos) > 0 && queue_is_durable(t->queue);
 }
 
-/* leave_out_own: what is left of *t, some of whose bindings are no-local, for the owner of its queue. False: nothing. */
+/* leave_out_own: what is left of *t, some of whose bindings are no-local, for the owner of its queue. False: nothing.
+ */
 static NOINLINE bool leave_out_own(const struct journey *j, struct target *t)
 {
     const struct msgview *m = j->view;

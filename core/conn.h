@@ -62,7 +62,7 @@ struct owed_ring {
 #define RECEIPT_ATTACH (UINT64_MAX - 1) /* core's own: on_attached is owed */
 
 /* Core's own: on_release is owed for this ticket (1 .. 65535). */
-#define RECEIPT_RELEASE_FIRST  (UINT64_MAX - 16 - UINT16_MAX)
+#define RECEIPT_RELEASE_FIRST   (UINT64_MAX - 16 - UINT16_MAX)
 #define RECEIPT_RELEASE(ticket) (RECEIPT_RELEASE_FIRST + (ticket))
 
 enum { CONN_STATE_BYTES = 32 /* of the adapter's, inside struct conn */, CONN_LITTLE_BYTES = 4096 };

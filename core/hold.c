@@ -95,7 +95,8 @@ bool hold_delivery(struct entry *e, struct consumer *c)
 void hold_again(struct session *s)
 {
     struct shard *shard = shard_of(s);
-    if (!s->resend || !session_is_durable(s) || !s->away || shard->lsn_last <= shard->lsn_durable || shard->store_failed)
+    if (!s->resend || !session_is_durable(s) || !s->away || shard->lsn_last <= shard->lsn_durable ||
+        shard->store_failed)
         return;
     s->holds = 1;
     begin_group(s);

@@ -419,8 +419,8 @@ static void start_replays(struct restore *r)
 static void settle_orphans(struct restore *r)
 {
     for (uint32_t i = 0; i < r->orphan_n; i++)
-        shard_append(r->s, &(struct store_rec){
-                               .kind = STORE_SETTLE, .queue = r->orphan[i].queue, .of = r->orphan[i].lsn});
+        shard_append(r->s,
+                     &(struct store_rec){.kind = STORE_SETTLE, .queue = r->orphan[i].queue, .of = r->orphan[i].lsn});
 }
 
 static void start_sessions(struct restore *r)

@@ -169,8 +169,7 @@ void retained_expire(struct retained_item *i)
     struct retained *r = i->retained;
     const struct msg *m = i->msg;
     if (r->shard->store && !(m->flags & MSG_OWN))
-        shard_append(r->shard,
-                     &(struct store_rec){.kind = STORE_RETAIN, .name = slice_make(m->bytes, m->topic_len)});
+        shard_append(r->shard, &(struct store_rec){.kind = STORE_RETAIN, .name = slice_make(m->bytes, m->topic_len)});
     forget(r, i->at);
 }
 

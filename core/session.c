@@ -107,10 +107,9 @@ lsn_t session_log_will(struct session *s)
     struct away *a = s->away;
     if (!a || !a->will || !session_is_durable(s) || !shard_of(s)->store)
         return 0;
-    lsn_t lsn = shard_append(shard_of(s), &(struct store_rec){.kind = STORE_WILL,
-                                                              .session = s->number,
-                                                              .msg = a->will,
-                                                              .expiry_s = a->will_delay_s});
+    lsn_t lsn = shard_append(
+        shard_of(s),
+        &(struct store_rec){.kind = STORE_WILL, .session = s->number, .msg = a->will, .expiry_s = a->will_delay_s});
     a->will_is_logged = lsn != LSN_FAILED && lsn != 0;
     return lsn;
 }
@@ -136,8 +135,8 @@ enum err session_own_queue(struct session *s)
     bool lasts = session_is_durable(s);
     lsn_t lsn = 0;
     if (lasts)
-        lsn = shard_append(
-            shard_of(s), &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .session = s->number});
+        lsn = shard_append(shard_of(s),
+                           &(struct store_rec){.kind = STORE_QUEUE, .queue = q->number, .session = s->number});
     if (lsn == LSN_FAILED || !consumer_new(q, s, ACK_BY_QOS, 0, 2, NULL)) {
         if (lsn != 0 && lsn != LSN_FAILED)
             shard_append(shard_of(s), &(struct store_rec){.kind = STORE_QUEUE_END, .queue = q->number});

@@ -38,9 +38,9 @@ enum ack_mode {
  * owner: session */
 struct away {
     struct session *session;
-    struct list owned;               /* exclusive named queues: queue_own.of_owner; they end with it */
-    struct list_node holding;        /* shard->holding, while hold_lsn is not durable (core/hold.c) */
-    struct entry *hold_last;         /* the last in flight that hold_lsn is about */
+    struct list owned;        /* exclusive named queues: queue_own.of_owner; they end with it */
+    struct list_node holding; /* shard->holding, while hold_lsn is not durable (core/hold.c) */
+    struct entry *hold_last;  /* the last in flight that hold_lsn is about */
     lsn_t hold_lsn;
     struct brake brake, bytes_brake; /* max_publish_rate, max_publish_bytes_rate */
     mono_ms paused_until, peek_at;   /* while conn->is_paused (core/conn_pause.c) */

@@ -158,7 +158,8 @@ static void init_accounts(struct shard *s)
 
 static void init_lists(struct shard *s)
 {
-    struct list *all[] = {&s->conns, &s->sessions, &s->owing, &s->holding, &s->dead_conns, &s->dead_sessions, &s->dead_queues};
+    struct list *all[] = {&s->conns,      &s->sessions,      &s->owing,      &s->holding,
+                          &s->dead_conns, &s->dead_sessions, &s->dead_queues};
     for (unsigned i = 0; i < ARRAY_N(all); i++)
         list_init(all[i]);
 }
@@ -544,7 +545,8 @@ static void bury(struct shard *s)
     LIST_EACH(&s->dead_queues, qit)
     {
         struct queue *q = LIST_ITEM(qit, struct queue, all);
-        if (!q->is_dirty && !q->awaits_unit && q->inflight_n == 0) /* a cancelled subscription's deliveries may still be acknowledged */
+        if (!q->is_dirty && !q->awaits_unit &&
+            q->inflight_n == 0) /* a cancelled subscription's deliveries may still be acknowledged */
             queue_free(q);
     }
 }

@@ -97,8 +97,8 @@ struct shard_config {
     struct store *store;   /* borrowed, not opened yet; NULL: nothing survives, nothing is logged */
     struct limits limits;
     uint64_t ram_bytes; /* of the machine, for the memory marks; 0: unknown */
-    uint64_t seed;     /* tables and generated names; the simulator's seed */
-    struct auth *auth; /* borrowed: who can prove who they are (core/auth.h); NULL: nobody */
+    uint64_t seed;      /* tables and generated names; the simulator's seed */
+    struct auth *auth;  /* borrowed: who can prove who they are (core/auth.h); NULL: nobody */
     const char
         *response_information; /* borrowed: MQTT 5 Response Information, %c stands for the client id; NULL: none */
     uint32_t sys_interval_s;   /* seconds between two updates of $SYS; 0: there is no $SYS */
@@ -143,9 +143,9 @@ struct shard {
 
     struct store *store;
     lsn_t lsn_last, lsn_durable;
-    mono_ms store_due;   /* when the store wants to be called again */
+    mono_ms store_due;        /* when the store wants to be called again */
     struct queue *unit_first; /* queues whose first entry waits for the disk (core/dispatch.c) */
-    struct list holding; /* sessions whose deliveries wait for the disk: struct away, holding */
+    struct list holding;      /* sessions whose deliveries wait for the disk: struct away, holding */
     bool store_failed;
     struct store_target *store_target; /* scratch of the record being made */
     uint32_t store_target_n, store_target_cap;
@@ -198,9 +198,9 @@ static inline bool shard_should_flush(const struct shard *s)
 #define LSN_FAILED UINT64_MAX
 lsn_t shard_append(struct shard *s, const struct store_rec *rec);
 
-/* shard_unit_end: ends what a STORE_TX began: it counts, or is void; where its end cannot be noted, it is void and *counts
- * says so. Returns as shard_append. LSN_FAILED: it is neither, and whatever came behind it would be part of it: the
- * store is given up. */
+/* shard_unit_end: ends what a STORE_TX began: it counts, or is void; where its end cannot be noted, it is void and
+ * *counts says so. Returns as shard_append. LSN_FAILED: it is neither, and whatever came behind it would be part of it:
+ * the store is given up. */
 lsn_t shard_unit_end(struct shard *s, bool *counts);
 
 /* shard_lsn_so_far: what a verb waits for that relies on earlier ones, whose own records, if they need any, are its
@@ -219,7 +219,16 @@ void shard_mark_dirty(struct shard *s, struct conn *c);
 void shard_mark_ready(struct shard *s, struct conn *c);
 
 /* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
-enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS, TIMER_QUEUE, TIMER_MEMORY };
+enum timer_kind {
+    TIMER_CONN,
+    TIMER_SESSION,
+    TIMER_ENTRY,
+    TIMER_RETAINED,
+    TIMER_DELAYED,
+    TIMER_SYS,
+    TIMER_QUEUE,
+    TIMER_MEMORY
+};
 
 /* shard_arm: (re)arms; MONO_NEVER disarms. */
 void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);

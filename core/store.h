@@ -45,14 +45,14 @@ enum store_kind {
                               sub_id, flags (core/binding_log.h). queue 0: an exchange is bound, `to` names it */
     STORE_UNBIND = 9,      /* queue, name, key, to */
     STORE_RX_RELEASE = 10, /* session, rx_id: inbound QoS 2 id is free again */
-    STORE_MEMBER = 11, /* queue, session, qos, sub_id, flags (retain as published): consumes a queue not its own */
-    STORE_MEMBER_END = 12,   /* queue, session */
-    STORE_EXCHANGE = 13,     /* name, exchange, queue = its number */
+    STORE_MEMBER = 11,     /* queue, session, qos, sub_id, flags (retain as published): consumes a queue not its own */
+    STORE_MEMBER_END = 12, /* queue, session */
+    STORE_EXCHANGE = 13,   /* name, exchange, queue = its number */
     STORE_EXCHANGE_END = 14, /* name */
     STORE_TX = 15,           /* the records up to STORE_TX_END are one unit: replay visits all of them or none */
     STORE_TX_END = 16, /* flags STORE_TX_VOID: nothing of the unit happened: one of its records could not be appended */
-    STORE_SENT = 17, /* queue, of, ticket, session (0: the queue's owner): this queue's delivery of that publish has this
-                        packet id from now on. qos (not kept): at 2 somebody waits for it */
+    STORE_SENT = 17,   /* queue, of, ticket, session (0: the queue's owner): this queue's delivery of that publish has
+                          this packet id from now on. qos (not kept): at 2 somebody waits for it */
     STORE_RECEIVED = 18, /* queue, of: QoS 2: the peer has it (PUBREC); what is left of it is its packet id */
     STORE_RETURNED = 19, /* queue, of, returns: it came back so often; it has no packet id now */
     STORE_WILL = 20, /* session, msg, expiry_s = its delay in seconds; msg NULL: it has none any more. Here, and only
@@ -71,7 +71,8 @@ enum {
     STORE_PUBLISH_LIVE = 4,     /* every target has a consumer with credit: it may be settled before it is written */
 };
 
-/* How far a queue's delivery of a publish is. On append: STORE_WAITS; replay tells what STORE_SENT and the others said. */
+/* How far a queue's delivery of a publish is. On append: STORE_WAITS; replay tells what STORE_SENT and the others said.
+ */
 enum store_progress { STORE_WAITS, STORE_WAS_SENT, STORE_WAS_RECEIVED };
 
 struct store_target {
@@ -109,7 +110,7 @@ struct store_fetch {
     const lsn_t *lsn;       /* [n]: durable publishes, rising */
     const struct msg **msg; /* [n]: filled in: held for the asker; NULL: it is settled, or damaged on disk */
     uint32_t n;
-    bool no_memory; /* set when a NULL is only for want of memory: ask again later */
+    bool no_memory;                           /* set when a NULL is only for want of memory: ask again later */
     void (*on_fetched)(struct store_fetch *); /* once, on the shard's thread, never from within fetch */
     void *ctx;
     struct store_fetch *next; /* the store's */
@@ -122,13 +123,13 @@ struct store_stats {
     uint64_t published_bytes; /* topic, attributes and payload of all publishes appended */
     uint64_t written_bytes;   /* to the log, everything counted but zeroing */
     uint64_t batches, syncs;
-    uint64_t copied;          /* records that compaction wrote again */
-    uint64_t fetched;         /* messages read back */
-    uint64_t disk_bytes;      /* now: of all files */
-    uint64_t living_n;        /* now: records that still mean something */
-    uint64_t replayed;        /* records that open found, living or not */
-    uint64_t damaged_bytes;   /* set aside by open */
-    bool is_full;             /* now: publishes are refused until there is room */
+    uint64_t copied;        /* records that compaction wrote again */
+    uint64_t fetched;       /* messages read back */
+    uint64_t disk_bytes;    /* now: of all files */
+    uint64_t living_n;      /* now: records that still mean something */
+    uint64_t replayed;      /* records that open found, living or not */
+    uint64_t damaged_bytes; /* set aside by open */
+    bool is_full;           /* now: publishes are refused until there is room */
 };
 
 struct store;

@@ -121,8 +121,7 @@ struct exchange *broker_declare_exchange(struct conn *c, const struct exchange_s
         return NULL;
     if (!out->is_new || !x->durable)
         return x;
-    const struct store_rec rec = {
-        .kind = STORE_EXCHANGE, .name = spec->name, .exchange = spec, .queue = x->number};
+    const struct store_rec rec = {.kind = STORE_EXCHANGE, .name = spec->name, .exchange = spec, .queue = x->number};
     if (shard_append(c->shard, &rec) != LSN_FAILED)
         return x;
     exchange_delete(x);

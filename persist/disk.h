@@ -10,8 +10,8 @@
  *     tests/sim/disk_sim.c   one that loses, tears and reorders what was not synced
  *
  * Thread: lock, unlock and list on the shard's thread; the others on any, but one file by one thread at a time, except
- * that read may run beside anything. All may block. Errors: ERR_FULL is "no space left" (ENOSPC, EDQUOT), ERR_NOT_FOUND,
- * ERR_EXISTS, ERR_NOMEM, ERR_IO for everything else; disk->why has the system's words for a log line.
+ * that read may run beside anything. All may block. Errors: ERR_FULL is "no space left" (ENOSPC, EDQUOT),
+ * ERR_NOT_FOUND, ERR_EXISTS, ERR_NOMEM, ERR_IO for everything else; disk->why has the system's words for a log line.
  */
 
 #include <stdbool.h>

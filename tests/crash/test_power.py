@@ -17,7 +17,7 @@ import crash
 import load
 import recording
 
-IMAGES = 2000 if crash.LONG else 200
+IMAGES = int(os.environ.get("X_IMAGES", 200))
 TINY = ("persistence_segment_size 65536",)
 
 

@@ -85,6 +85,8 @@ void crash_plan_make(struct crash_world *w)
     p->net = (struct net_faults){.buffer_bytes = 65536, .delay_ms_max = crash_roll(w, crash_chance(w, 80) ? 15 : 200)};
     if (crash_chance(w, 20))
         p->net.piece_max = 1 + crash_roll(w, 300);
+    if (p->has_big && p->net.piece_max)
+        p->net.piece_max += 500; /* else a payload alone is tens of thousands of turns */
     plan_disk(w);
     p->has_pages = crash_chance(w, 25);
     p->is_tight = p->has_pages && crash_chance(w, 50);
