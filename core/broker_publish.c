@@ -302,8 +302,12 @@ static void to_target(struct journey *j, const struct target *t)
         set = left.set;
         qos = MIN(m->qos, left.qos);
     }
-    lsn_t lsn = LIKELY(j->lsn == 0) || qos == 0 || !queue_is_durable(q) ? 0 : j->lsn;
-    bool in_unit = UNLIKELY(lsn != 0) && j->is_accepted && lsn > j->s->lsn_durable;
+    lsn_t lsn = j->lsn;
+    bool in_unit = false;
+    if (UNLIKELY(lsn != 0)) {
+        lsn = qos == 0 || !queue_is_durable(q) ? 0 : lsn;
+        in_unit = j->is_accepted && lsn > j->s->lsn_durable;
+    }
     if (LIKELY(!in_unit && queue_deliver_direct(q, &j->direct, set, qos))) {
         if (UNLIKELY(lsn != 0))
             queue_log_settle(q, lsn); /* nobody will answer for it */

@@ -4,7 +4,7 @@
 Every round: load from MQTT (QoS 1 and 2, sessions that are away and sessions that are not) and STOMP (persistent with
 receipt, transactions, consumers that acknowledge with receipt), kill -9 at a random moment, restart (and in some rounds
 kill -9 again while it starts or while everybody comes back), then everybody returns and all that was ever acknowledged
-must have arrived. What is demanded in detail: load.py. 20 rounds; with CRASH_LONG=1 (./dev crash) 50.
+must have arrived. What is demanded in detail: load.py. 50 rounds; with CRASH_LONG=1 (./dev crash) 300.
 """
 import random
 import time
@@ -13,7 +13,7 @@ import unittest
 import crash
 import load
 
-ROUNDS = 50 if crash.LONG else 20
+ROUNDS = 300 if crash.LONG else 50
 
 
 class Kill(crash.CrashTest):
@@ -57,11 +57,11 @@ class Kill(crash.CrashTest):
 
     def test_kill_9_while_it_lingers(self):
         """A long linger and a short commit interval: more is open when it dies."""
-        self.rounds(ROUNDS // 4, 2, "persistence_commit_linger 100", "persistence_commit_interval 5", *crash.SMALL)
+        self.rounds(ROUNDS // 10, 2, "persistence_commit_linger 100", "persistence_commit_interval 5", *crash.SMALL)
 
     def test_interval_survives_kill_9(self):
         """persistence interval: what is written is the system's, so it survives the death of the process."""
-        self.rounds(ROUNDS // 4, 3, "persistence interval 1000", *crash.SMALL)
+        self.rounds(ROUNDS // 10, 3, "persistence interval 1000", *crash.SMALL)
 
     def test_these_eyes_see(self):
         """A broker that keeps nothing must be found out, in every respect."""

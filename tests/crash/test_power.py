@@ -17,7 +17,7 @@ import crash
 import load
 import recording
 
-IMAGES = int(os.environ.get("X_IMAGES", 200))
+IMAGES = 2000 if crash.LONG else 200
 TINY = ("persistence_segment_size 65536",)
 
 
@@ -26,6 +26,8 @@ def everything(seed=0, record=None):
 
 
 class Power(crash.CrashTest):
+    patience_s = 10
+
     def record(self, seed, seconds, *options):
         """The operations of a run; the broker is killed at the end of it."""
         shutil.rmtree(os.path.join(self.directory, "data"), ignore_errors=True)
@@ -62,7 +64,7 @@ class Power(crash.CrashTest):
         peers.world.wrong.clear()  # of the run itself: it was looked at then
         acked = peers.count()
         broker = self.start(*options)
-        peers.verify(broker.port, 10)
+        peers.verify(broker.port, self.patience_s)
         self.nothing_wrong(peers.world, what)
         peers.world.hang_up()
         broker.crash()
@@ -93,6 +95,13 @@ class Power(crash.CrashTest):
         options = TINY + ("persistence_commit_linger 0",)
         ops = self.record(2, 0.4, *options)
         self.play(ops, 2, IMAGES - IMAGES * 3 // 4, options)
+
+    def test_these_eyes_see(self):
+        """With persistence interval a power cut takes what was acknowledged: that must be found out."""
+        options = TINY + ("persistence interval 60000",)
+        self.patience_s = 1
+        with self.assertRaisesRegex(AssertionError, "lost|forgotten"):
+            self.play(self.record(3, 0.3, *options), 3, 20, options)
 
 
 class Model(unittest.TestCase):
