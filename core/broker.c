@@ -573,9 +573,10 @@ enum err broker_settle_until(struct conn *c, uint32_t ticket, enum outcome o)
 
 void broker_barrier(struct conn *c, uint64_t receipt)
 {
-    dead_letters_send(&c->shard->vhost->dead_letters); /* what was just refused is settled by the record of its move */
+    struct shard *s = c->shard;
+    bool has_dead = s->store && !s->store_failed && !list_is_empty(&s->vhost->dead_letters.all);
     if (c->lost_settle && receipt != RECEIPT_NONE)
         conn_close(c, CLOSE_STORE); /* after a restart it will not be true */
-    else
-        conn_owe(c, receipt, ERR_OK, shard_lsn_so_far(c->shard));
+    else /* what was just refused is settled by the record of its move, which comes at the end of the turn */
+        conn_owe(c, receipt, ERR_OK, has_dead ? LSN_LATER : shard_lsn_so_far(s));
 }

@@ -206,6 +206,9 @@ void conn_hold(struct conn *c, struct consumer *k);
 void conn_forget_consumer(struct conn *c, const struct consumer *k);
 /* conn_unhold: the session parts from this connection: nobody waits for its receipts any more. */
 void conn_unhold(struct conn *c);
+/* conn_owe_known: dead letters have gone on: receipts that were owed at LSN_LATER wait for what has been appended. */
+void conn_owe_known(struct shard *s);
+
 /* conn_pay: answers what became durable. */
 void conn_pay(struct conn *c, lsn_t durable);
 

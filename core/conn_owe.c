@@ -91,8 +91,24 @@ void conn_owe(struct conn *c, uint64_t receipt, enum err result, lsn_t lsn)
         const struct owed_ring *r = c->owed;
         lsn = MAX(lsn, owed_at(r, r->n - 1)->lsn);
     }
+    c->shard->owes_later |= lsn == LSN_LATER;
     if (!owed_push(c, &(struct owed){.lsn = lsn, .receipt = receipt, .result = result}))
         conn_close(c, CLOSE_NOMEM); /* 3.1.1: [MQTT-4.8.0-2] */
+}
+
+void conn_owe_known(struct shard *s)
+{
+    if (LIKELY(!s->owes_later))
+        return;
+    s->owes_later = false;
+    LIST_EACH(&s->owing, it)
+    {
+        struct owed_ring *r = LIST_ITEM(it, struct owed_ring, node);
+        for (uint32_t i = 0; i < r->n; i++)
+            if (owed_at(r, i)->lsn == LSN_LATER)
+                owed_at(r, i)->lsn = s->lsn_last;
+        conn_pay(r->conn, s->lsn_durable);
+    }
 }
 
 void conn_hold(struct conn *c, struct consumer *k)

@@ -22,6 +22,7 @@
 
 #include "core/attrs.h"
 #include "core/broker.h"
+#include "core/conn.h"
 #include "core/exchange.h"
 #include "core/queue.h"
 #include "core/shard.h"
@@ -308,4 +309,5 @@ void dead_letters_send(struct dead_letters *d)
             refused(d->vhost, one, e);
         dead_free(d, one);
     }
+    conn_owe_known(d->vhost->shard);
 }

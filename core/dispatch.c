@@ -350,12 +350,14 @@ void queue_dispatch_ready(struct queue *q)
                 page_want(entry_page(e)); /* it marks the queue again when it has come */
             return;
         }
+        if (UNLIKELY(awaits_unit(q, e)))
+            return;
         struct consumer *c = next_consumer(q);
         if (!c)
             return;
         if (entry_is_expired(e, shard_of(q)->now))
             entry_die(e, DEATH_EXPIRED); /* [MQTT-3.3.2-5] its delivery has not begun */
-        else if (awaits_unit(q, e) || !deliver_or_close(e, c))
+        else if (!deliver_or_close(e, c))
             return;
     }
 }

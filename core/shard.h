@@ -149,6 +149,7 @@ struct shard {
     bool store_failed;
     struct store_target *store_target; /* scratch of the record being made */
     uint32_t store_target_n, store_target_cap;
+    bool owes_later;    /* a receipt waits for LSN_LATER */
     bool store_is_live; /* each of these has somebody who takes it now */
 
     mono_ms now;         /* of this turn */
@@ -196,6 +197,9 @@ static inline bool shard_should_flush(const struct shard *s)
 /* shard_append: a record for the store; returns its LSN, 0 when there is no store (nothing to wait for). A failed store
  * gives LSN_FAILED. */
 #define LSN_FAILED UINT64_MAX
+
+/* LSN_LATER: for conn_owe: of a record that is appended before this turn's batch is submitted. */
+#define LSN_LATER (UINT64_MAX - 1)
 lsn_t shard_append(struct shard *s, const struct store_rec *rec);
 
 /* shard_unit_end: ends what a STORE_TX began: it counts, or is void; where its end cannot be noted, it is void and

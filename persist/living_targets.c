@@ -380,7 +380,7 @@ bool several_is_live(const struct targets *t, const struct several *m)
 
 static uint64_t note_hash(uint64_t queue, lsn_t of)
 {
-    return of ^ queue << 40 ^ queue >> 24;
+    return hash_mix(of ^ 0x9e3779b97f4a7c15ull, queue ^ 0xd6e8feb86659fd93ull); /* both count up: they must not meet */
 }
 
 struct note *note_new(struct targets *t)

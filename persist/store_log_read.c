@@ -24,7 +24,7 @@
 #include "core/msg.h"
 #include "persist/store_log_calls.h"
 
-enum { BEHIND_LAST = 4096 };
+enum { BEHIND_LAST = 4096, ASK_MAX = 16 /* targets */ };
 
 /* ---- one read ------------------------------------------------------------------------------------------------ */
 
@@ -137,7 +137,9 @@ static void damaged(struct store_log *s, lsn_t lsn)
              (unsigned long long)lsn);
 }
 
-/* message_of: the message that this frame has for queues; none: it lives only as an id, or is retained. */
+/* message_of: the message that this frame has for queues; none: it lives only as an id, or is retained. Where it went
+ * to many queues it is not asked whether one of them still has it: that would cost more than the message, each time one
+ * of them reads it, and whoever asks has it in a queue. */
 static enum err message_of(struct store_log *s, const struct wal_frame *f, const struct msg **out)
 {
     *out = NULL;
@@ -145,7 +147,7 @@ static enum err message_of(struct store_log *s, const struct wal_frame *f, const
     if (e != ERR_OK)
         return e;
     struct store_rec *rec = &s->scratch.rec;
-    if (rec->kind == STORE_PUBLISH)
+    if (rec->kind == STORE_PUBLISH && rec->target_n <= ASK_MAX)
         living_trim(s->living, rec, s->scratch.target);
     if (rec->kind == STORE_PUBLISH && rec->target_n != 0)
         *out = rec->msg;

@@ -20,13 +20,14 @@ CUT_BYTES = 20000 if crash.LONG else 1500
 
 
 class Files(crash.CrashTest):
-    def make_log(self, seconds, *options, window=10):
-        """A data directory that a broker left in order; the peers know what is in it."""
+    def make_log(self, n, *options, window=10):
+        """A data directory that a broker left in order, with some more than n messages in it or gone through it."""
         everything = load.Everything(1, window=window, payload=60)
         broker = self.start(*options)
         everything.connect(broker.port, away=True)
         everything.send_off()
-        everything.world.run(seconds)
+        while everything.count() < n:
+            everything.world.run(0.005)
         everything.world.settle()
         everything.world.hang_up()
         broker.stop()
@@ -39,20 +40,20 @@ class Files(crash.CrashTest):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_every_prefix(self):
-        self.make_log(0.05, "persistence_segment_size 262144")
+        self.make_log(300, "persistence_segment_size 262144")
         self.damage("cuts", CUT_BYTES)
 
     def test_flipped_bits(self):
-        self.make_log(0.15, "persistence_segment_size 65536")
+        self.make_log(700, "persistence_segment_size 65536")
         self.damage("flips", FLIPS, 1)
 
     def test_flipped_bits_all_written(self):
-        self.make_log(0.05, "persistence_segment_size 65536", "persistence_commit_linger 0", window=3)
+        self.make_log(300, "persistence_segment_size 65536", "persistence_commit_linger 0", window=3)
         self.damage("flips", FLIPS // 4, 2)
 
     def test_the_binary_says_so(self):
         """A flip in a segment that is not the last: the broker starts, tells of it, and sets it aside."""
-        self.make_log(0.15, "persistence_segment_size 65536")
+        self.make_log(1500, "persistence_segment_size 65536")
         chance = random.Random(3)
         segments = sorted(glob.glob(os.path.join(self.directory, "data", "wal-*.log")))
         self.assertGreater(len(segments), 1)
@@ -73,7 +74,7 @@ class Files(crash.CrashTest):
 
     def test_newer_version(self):
         """A log of a later version is refused, and not touched."""
-        self.make_log(0.05, "persistence_segment_size 65536")
+        self.make_log(100, "persistence_segment_size 65536")
         data = os.path.join(self.directory, "data")
         for path in glob.glob(os.path.join(data, "wal-*.log")):
             with open(path, "r+b") as file:
