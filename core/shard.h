@@ -223,16 +223,10 @@ void shard_mark_dirty(struct shard *s, struct conn *c);
 void shard_mark_ready(struct shard *s, struct conn *c);
 
 /* What contains a timer (wtimer.kind), so that step 3 knows whom to call. */
-enum timer_kind {
-    TIMER_CONN,
-    TIMER_SESSION,
-    TIMER_ENTRY,
-    TIMER_RETAINED,
-    TIMER_DELAYED,
-    TIMER_SYS,
-    TIMER_QUEUE,
-    TIMER_MEMORY
-};
+/* clang-format off */
+enum timer_kind { TIMER_CONN, TIMER_SESSION, TIMER_ENTRY, TIMER_RETAINED, TIMER_DELAYED, TIMER_SYS, TIMER_QUEUE,
+                  TIMER_MEMORY };
+/* clang-format on */
 
 /* shard_arm: (re)arms; MONO_NEVER disarms. */
 void shard_arm(struct shard *s, struct wtimer *t, enum timer_kind kind, mono_ms due);
