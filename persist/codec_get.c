@@ -237,6 +237,25 @@ static enum err get_msg(struct codec_rec *r, const Weir__Publish *m, struct slic
     return ERR_OK;
 }
 
+/* is_field: fields of a later broker are kept, but there is no field 0: protobuf-c takes it, and packs it as what it
+ * does not take. */
+static bool is_field(const ProtobufCMessage *m)
+{
+    for (unsigned i = 0; i < m->n_unknown_fields; i++) {
+        if (m->unknown_fields[i].tag == 0)
+            return false;
+    }
+    return true;
+}
+
+static bool are_fields(const Weir__Publish *m)
+{
+    bool ok = is_field(&m->base);
+    for (size_t i = 0; i < m->n_attribute; i++)
+        ok = ok && is_field(&m->attribute[i]->base);
+    return ok;
+}
+
 static enum err get_publish(const struct wal_frame *f, struct msg_pool *msgs, const struct store *clock,
                             struct codec_rec *r)
 {
@@ -244,7 +263,7 @@ static enum err get_publish(const struct wal_frame *f, struct msg_pool *msgs, co
     const Weir__Publish *m = codec_unpack(&r->arena, &weir__publish__descriptor, f->body);
     if (m == NULL)
         return r->arena.is_out_of_memory ? ERR_NOMEM : ERR_MALFORMED;
-    if (m->rx_id > UINT16_MAX || m->flags > UINT8_MAX)
+    if (m->rx_id > UINT16_MAX || m->flags > UINT8_MAX || !are_fields(m))
         return ERR_MALFORMED;
     rec->at = m->at;
     rec->session = m->session;
@@ -363,6 +382,8 @@ enum err codec_get(const struct wal_frame *f, struct msg_pool *msgs, const struc
     out->has_msg = out->is_cleared = false;
     if (f->kind < STORE_PUBLISH || f->kind > STORE_WILL)
         return ERR_UNSUPPORTED;
+    if (f->lsn == 0)
+        return ERR_MALFORMED; /* "nothing was logged" */
     return codec_is_publish(f->kind) ? get_publish(f, msgs, clock, out) : get_record(f, out);
 }
 

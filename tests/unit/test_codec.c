@@ -402,7 +402,7 @@ static void test_now_and_times(void **state)
 {
     struct bench *b = *state;
     struct msgview v = {.topic = SLICE("t"), .expires_at = 7000};
-    struct store_rec rec = {.kind = STORE_WILL, .session = 1, .msg = msg_new(&b->msgs, &v)};
+    struct store_rec rec = {.kind = STORE_WILL, .lsn = 1, .session = 1, .msg = msg_new(&b->msgs, &v)};
     assert_int_equal(codec_put(&b->out, &rec, 0, &b->clock), ERR_OK);
     struct wal_frame f = seal_check(b, 0);
     struct store later = {.clock = CLOCK + 6000}; /* the next life's clock begins elsewhere */
@@ -442,13 +442,13 @@ static void test_topic_without_making_the_message(void **state)
     struct msgview set = {.topic = SLICE("a/b"), .payload = SLICE("x")}, clear = {.topic = SLICE("a/b")};
     const struct msg *m = msg_new(&b->msgs, &set), *none = msg_new(&b->msgs, &clear);
     struct store_target t = {.queue = 3};
-    struct store_rec rec = {.kind = STORE_RETAIN, .msg = m};
+    struct store_rec rec = {.kind = STORE_RETAIN, .lsn = 1, .msg = m};
     check_retain(b, &rec, "a/b", true, false);
     rec.msg = none;
     check_retain(b, &rec, "a/b", true, true);
-    rec = (struct store_rec){.kind = STORE_RETAIN, .name = SLICE("a/b")};
+    rec = (struct store_rec){.kind = STORE_RETAIN, .lsn = 1, .name = SLICE("a/b")};
     check_retain(b, &rec, "a/b", false, true);
-    rec = (struct store_rec){.kind = STORE_PUBLISH, .msg = m, .target = &t, .target_n = 1};
+    rec = (struct store_rec){.kind = STORE_PUBLISH, .lsn = 1, .msg = m, .target = &t, .target_n = 1};
     check_retain(b, &rec, "", true, false);
     rec.flags = STORE_PUBLISH_RETAINED;
     check_retain(b, &rec, "a/b", true, false);
@@ -578,6 +578,8 @@ static void test_what_cannot_be_is_refused(void **state)
     assert_int_equal(codec_get(&f, NULL, &b->clock, &b->got), ERR_MALFORMED);
     f.body = SLICE("\xf8\x07\x03"); /* field 127: of a later broker */
     assert_int_equal(codec_get(&f, NULL, &b->clock, &b->got), ERR_OK);
+    f.lsn = 0; /* "nothing was logged" */
+    assert_int_equal(codec_get(&f, NULL, &b->clock, &b->got), ERR_MALFORMED);
 }
 
 static void test_any_bytes_are_survived(void **state)
