@@ -265,6 +265,8 @@ static enum err get_publish(const struct wal_frame *f, struct msg_pool *msgs, co
         return r->arena.is_out_of_memory ? ERR_NOMEM : ERR_MALFORMED;
     if (m->rx_id > UINT16_MAX || m->flags > UINT8_MAX || !are_fields(m))
         return ERR_MALFORMED;
+    if (f->kind != STORE_PUBLISH && m->n_queue != 0) /* RETAIN, WILL: they go nowhere */
+        return ERR_MALFORMED;
     rec->at = m->at;
     rec->session = m->session;
     rec->rx_id = (uint16_t)m->rx_id;

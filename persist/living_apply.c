@@ -466,7 +466,7 @@ static void commit_message(struct living *l, struct op *op)
         lose_named(l, lsn, e, ENTRY_RETAINED, op->retain);
         if (op->has_entry)
             take_place(l, op, e);
-        *e |= put_targets(l, op);
+        *e |= op->rec->kind == STORE_PUBLISH ? put_targets(l, op) : 0;
         *e |= op->def != NULL && op->def->lsn <= lsn ? ENTRY_ID : 0;
         *e |= op->retain != NULL && op->retain->lsn <= lsn ? ENTRY_RETAINED : 0;
     }
