@@ -24,29 +24,7 @@
 #include "persist/codec.h"
 #include "persist/living.h"
 #include "persist/wal_file.h"
-
-static const char *const kind_names[] = {
-    [STORE_PUBLISH] = "PUBLISH",
-    [STORE_SETTLE] = "SETTLE",
-    [STORE_RETAIN] = "RETAIN",
-    [STORE_SESSION] = "SESSION",
-    [STORE_SESSION_END] = "SESSION_END",
-    [STORE_QUEUE] = "QUEUE",
-    [STORE_QUEUE_END] = "QUEUE_END",
-    [STORE_BIND] = "BIND",
-    [STORE_UNBIND] = "UNBIND",
-    [STORE_RX_RELEASE] = "RX_RELEASE",
-    [STORE_MEMBER] = "MEMBER",
-    [STORE_MEMBER_END] = "MEMBER_END",
-    [STORE_EXCHANGE] = "EXCHANGE",
-    [STORE_EXCHANGE_END] = "EXCHANGE_END",
-    [STORE_TX] = "TX",
-    [STORE_TX_END] = "TX_END",
-    [STORE_SENT] = "SENT",
-    [STORE_RECEIVED] = "RECEIVED",
-    [STORE_RETURNED] = "RETURNED",
-    [STORE_WILL] = "WILL",
-};
+#include "persist/wal_int.h"
 
 /* In the order of living_next. */
 static const enum store_kind definitions[] = {STORE_EXCHANGE, STORE_SESSION, STORE_QUEUE,
@@ -77,30 +55,17 @@ struct report {
     struct file *spare, *aside;
     uint64_t *segment_bytes; /* of the files, in the order of found.segment */
     uint32_t stretch_n, stretch_cap, spare_n, spare_cap, aside_n, aside_cap, segment_n, segment_cap;
-    uint64_t records[ARRAY_N(kind_names)];
+    uint64_t records[CODEC_KINDS];
     uint64_t notes, copies, unknown, batches, bytes; /* batches: parts of them */
     uint64_t living_n[ARRAY_N(definitions)];
 };
 
 /* ---- gathering ------------------------------------------------------------------------------------------------- */
 
-static enum err grow(struct mem *mem, void **p, uint32_t *cap, uint32_t n, size_t item)
-{
-    if (n < *cap)
-        return ERR_OK;
-    uint32_t more = *cap != 0 ? *cap * 2 : 16;
-    void *grown = mem_realloc(mem, *p, more * item);
-    if (grown == NULL)
-        return ERR_NOMEM;
-    *p = grown;
-    *cap = more;
-    return ERR_OK;
-}
-
 static enum err put_file(struct report *r, struct file **list, uint32_t *n, uint32_t *cap, const char *name,
                          uint64_t bytes)
 {
-    enum err e = grow(r->mem, (void **)list, cap, *n, sizeof(**list));
+    enum err e = wal_grow(r->mem, (void **)list, cap, *n, sizeof(**list));
     if (e != ERR_OK)
         return e;
     struct file *f = &(*list)[(*n)++];
@@ -113,7 +78,7 @@ static enum err put_file(struct report *r, struct file **list, uint32_t *n, uint
 /* put_stretch: one that is not noted for want of memory is counted by wal_read all the same. */
 static void put_stretch(struct report *r, struct stretch s)
 {
-    if (grow(r->mem, (void **)&r->stretch, &r->stretch_cap, r->stretch_n, sizeof(s)) == ERR_OK)
+    if (wal_grow(r->mem, (void **)&r->stretch, &r->stretch_cap, r->stretch_n, sizeof(s)) == ERR_OK)
         r->stretch[r->stretch_n++] = s;
 }
 
@@ -121,7 +86,7 @@ static enum err on_segment(void *ctx, const struct wal_head *h, uint64_t bytes)
 {
     struct report *r = ctx;
     UNUSED(h);
-    enum err e = grow(r->mem, (void **)&r->segment_bytes, &r->segment_cap, r->segment_n, sizeof(bytes));
+    enum err e = wal_grow(r->mem, (void **)&r->segment_bytes, &r->segment_cap, r->segment_n, sizeof(bytes));
     if (e == ERR_OK)
         r->segment_bytes[r->segment_n++] = bytes;
     r->bytes += bytes;
@@ -267,9 +232,9 @@ static void text_segments(const struct report *r, struct buf *out)
 static void text_records(const struct report *r, struct buf *out)
 {
     buf_printf(out, "records:\n");
-    for (size_t i = 1; i < ARRAY_N(kind_names); i++) {
+    for (size_t i = 1; i < CODEC_KINDS; i++) {
         if (r->records[i] != 0)
-            buf_printf(out, "  %-13s %" PRIu64 "\n", kind_names[i], r->records[i]);
+            buf_printf(out, "  %-13s %" PRIu64 "\n", codec_kind_names[i], r->records[i]);
     }
     if (r->copies != 0)
         buf_printf(out, "  copies by compaction: %" PRIu64 " of these\n", r->copies);
@@ -282,7 +247,7 @@ static void text_records(const struct report *r, struct buf *out)
     buf_printf(out, "living: %" PRIu64 "\n", living_n(r->living));
     for (size_t i = 0; i < ARRAY_N(definitions); i++) {
         if (r->living_n[i] != 0)
-            buf_printf(out, "  %-13s %" PRIu64 "\n", kind_names[definitions[i]], r->living_n[i]);
+            buf_printf(out, "  %-13s %" PRIu64 "\n", codec_kind_names[definitions[i]], r->living_n[i]);
     }
     buf_printf(out, "  %-13s %" PRIu64 "\n", "messages", messages(r));
 }
@@ -344,8 +309,8 @@ static void json_segments(const struct report *r, struct buf *out)
 static void json_records(const struct report *r, struct buf *out)
 {
     buf_put_str(out, ",\"records\":{");
-    for (size_t i = 1; i < ARRAY_N(kind_names); i++)
-        buf_printf(out, "%s\"%s\":%" PRIu64, i != 1 ? "," : "", kind_names[i], r->records[i]);
+    for (size_t i = 1; i < CODEC_KINDS; i++)
+        buf_printf(out, "%s\"%s\":%" PRIu64, i != 1 ? "," : "", codec_kind_names[i], r->records[i]);
     buf_printf(out, "},\"notes_frames\":%" PRIu64 ",\"copies\":%" PRIu64 ",\"unknown\":%" PRIu64, r->notes, r->copies,
                r->unknown);
     if (r->living == NULL) {
@@ -354,7 +319,7 @@ static void json_records(const struct report *r, struct buf *out)
     }
     buf_printf(out, ",\"living\":{\"all\":%" PRIu64 ",\"messages\":%" PRIu64, living_n(r->living), messages(r));
     for (size_t i = 0; i < ARRAY_N(definitions); i++)
-        buf_printf(out, ",\"%s\":%" PRIu64, kind_names[definitions[i]], r->living_n[i]);
+        buf_printf(out, ",\"%s\":%" PRIu64, codec_kind_names[definitions[i]], r->living_n[i]);
     buf_put_str(out, "}");
 }
 

@@ -501,3 +501,26 @@ enum err codec_put_batch(struct buf *out, uint64_t number, wall_ms at, uint32_t 
     frame_done(out, room, WAL_BATCH, 0, number, body, PART_BYTES);
     return ERR_OK;
 }
+
+const char *const codec_kind_names[CODEC_KINDS] = {
+    [STORE_PUBLISH] = "PUBLISH",
+    [STORE_SETTLE] = "SETTLE",
+    [STORE_RETAIN] = "RETAIN",
+    [STORE_SESSION] = "SESSION",
+    [STORE_SESSION_END] = "SESSION_END",
+    [STORE_QUEUE] = "QUEUE",
+    [STORE_QUEUE_END] = "QUEUE_END",
+    [STORE_BIND] = "BIND",
+    [STORE_UNBIND] = "UNBIND",
+    [STORE_RX_RELEASE] = "RX_RELEASE",
+    [STORE_MEMBER] = "MEMBER",
+    [STORE_MEMBER_END] = "MEMBER_END",
+    [STORE_EXCHANGE] = "EXCHANGE",
+    [STORE_EXCHANGE_END] = "EXCHANGE_END",
+    [STORE_TX] = "TX",
+    [STORE_TX_END] = "TX_END",
+    [STORE_SENT] = "SENT",
+    [STORE_RECEIVED] = "RECEIVED",
+    [STORE_RETURNED] = "RETURNED",
+    [STORE_WILL] = "WILL",
+};

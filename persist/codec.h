@@ -25,6 +25,10 @@
 #include "core/store.h"
 #include "persist/wal_file.h"
 
+/* codec_kind_names: [enum store_kind], for people; NULL at 0. */
+#define CODEC_KINDS (STORE_WILL + 1u)
+extern const char *const codec_kind_names[CODEC_KINDS];
+
 /* codec_put: appends a whole frame (wal_put_frame, checksums missing) for rec to out; any kind. rec->lsn is the
  * frame's; rec->at 0: now (clock->now). flags: WAL_COPY or 0. What core/store.h says of the kind comes back from
  * codec_get as it was, attributes in their order, but the message's publisher only where it may still matter: of a

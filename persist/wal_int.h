@@ -3,7 +3,8 @@
 #define WEIR_PERSIST_WAL_INT_H
 
 /*
- * wal_int.h: one segment through a window, for wal_read.c: its frames one by one, and where the next good one is.
+ * wal_int.h: one segment through a window, for wal_read.c: its frames one by one, and where the next good one is; and
+ * tables that grow, for check_log.c, too.
  */
 
 #include <stdbool.h>
@@ -42,5 +43,8 @@ enum err wal_scan_next(struct wal_scan *s, uint64_t off, uint64_t *out_next, uin
 
 /* wal_scan_dirty: *out: the end of the last word that is not zero from off on; off if all are. */
 enum err wal_scan_dirty(struct wal_scan *s, uint64_t off, uint64_t *out) MUST_CHECK;
+
+/* wal_grow: room for one more behind the n items of *p, which has *cap. ERR_NOMEM: as before. */
+enum err wal_grow(struct mem *mem, void **p, uint32_t *cap, uint32_t n, size_t item) MUST_CHECK;
 
 #endif

@@ -66,32 +66,19 @@ struct walk {
 
 /* ---- what is there --------------------------------------------------------------------------------------------- */
 
-static enum err grow(struct mem *mem, void **p, uint32_t *cap, uint32_t n, size_t item)
-{
-    if (n < *cap)
-        return ERR_OK;
-    uint32_t more = *cap != 0 ? *cap * 2 : 16;
-    void *grown = mem_realloc(mem, *p, more * item);
-    if (grown == NULL)
-        return ERR_NOMEM;
-    *p = grown;
-    *cap = more;
-    return ERR_OK;
-}
-
 static enum err on_name(void *ctx, const char *name, uint64_t size)
 {
     struct walk *w = ctx;
     uint64_t number = wal_number(name);
     if (number != 0) {
-        enum err e = grow(w->mem, (void **)&w->seg, &w->seg_cap, w->seg_n, sizeof(*w->seg));
+        enum err e = wal_grow(w->mem, (void **)&w->seg, &w->seg_cap, w->seg_n, sizeof(*w->seg));
         if (e == ERR_OK)
             w->seg[w->seg_n++] = (struct seg){.head.number = number, .bytes = size};
         return e;
     }
     if (strncmp(name, "spare-", SPARE_PREFIX) != 0)
         return ERR_OK;
-    enum err e = grow(w->mem, (void **)&w->spare, &w->spare_cap, w->spare_n, sizeof(*w->spare));
+    enum err e = wal_grow(w->mem, (void **)&w->spare, &w->spare_cap, w->spare_n, sizeof(*w->spare));
     if (e == ERR_OK) {
         struct spare *s = &w->spare[w->spare_n++];
         s->bytes = size;

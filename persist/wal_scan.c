@@ -140,3 +140,16 @@ enum err wal_scan_dirty(struct wal_scan *s, uint64_t off, uint64_t *out)
     }
     return ERR_OK;
 }
+
+enum err wal_grow(struct mem *mem, void **p, uint32_t *cap, uint32_t n, size_t item)
+{
+    if (n < *cap)
+        return ERR_OK;
+    uint32_t more = *cap != 0 ? *cap * 2 : 16;
+    void *grown = mem_realloc(mem, *p, more * item);
+    if (grown == NULL)
+        return ERR_NOMEM;
+    *p = grown;
+    *cap = more;
+    return ERR_OK;
+}

@@ -5,30 +5,8 @@
  */
 #include <stdio.h>
 
+#include "persist/codec.h"
 #include "tests/sim/crash_world.h"
-
-static const char *const kind_names[] = {
-    [STORE_PUBLISH] = "PUBLISH",
-    [STORE_SETTLE] = "SETTLE",
-    [STORE_RETAIN] = "RETAIN",
-    [STORE_SESSION] = "SESSION",
-    [STORE_SESSION_END] = "SESSION_END",
-    [STORE_QUEUE] = "QUEUE",
-    [STORE_QUEUE_END] = "QUEUE_END",
-    [STORE_BIND] = "BIND",
-    [STORE_UNBIND] = "UNBIND",
-    [STORE_RX_RELEASE] = "RX_RELEASE",
-    [STORE_MEMBER] = "MEMBER",
-    [STORE_MEMBER_END] = "MEMBER_END",
-    [STORE_EXCHANGE] = "EXCHANGE",
-    [STORE_EXCHANGE_END] = "EXCHANGE_END",
-    [STORE_TX] = "TX",
-    [STORE_TX_END] = "TX_END",
-    [STORE_SENT] = "SENT",
-    [STORE_RECEIVED] = "RECEIVED",
-    [STORE_RETURNED] = "RETURNED",
-    [STORE_WILL] = "WILL",
-};
 
 static void tell(struct crash_world *w, const char *what, const struct store_rec *r, lsn_t lsn)
 {
@@ -45,7 +23,7 @@ static void tell(struct crash_world *w, const char *what, const struct store_rec
     crash_trace(w,
                 "    %s %llu %s queue %llu session %llu of %llu name " SLICE_FMT " key " SLICE_FMT
                 " rx %u ticket %u flags %x #%.*s to%s",
-                what, (unsigned long long)lsn, kind_names[r->kind], (unsigned long long)r->queue,
+                what, (unsigned long long)lsn, codec_kind_names[r->kind], (unsigned long long)r->queue,
                 (unsigned long long)r->session, (unsigned long long)r->of, SLICE_ARG(r->name), SLICE_ARG(r->key),
                 r->rx_id, r->ticket, r->flags, (int)MIN(v.payload.len, (size_t)CRASH_PAYLOAD_MIN),
                 (const char *)v.payload.p, to);
